@@ -1,1 +1,1 @@
-"""What crosses a process boundary: the job record, its states, keys, queues, settings, store and errors."""
+"""What crosses a process boundary: job record, states, keys, queues, settings, store, errors."""
