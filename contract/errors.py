@@ -241,3 +241,60 @@ class UnfitWorkerError(MillraceError):
     """A golden prompt was not answered as recorded, so the worker must not serve."""
 
     code = "unfit_worker"
+
+
+# --- seen by a client ---------------------------------------------------------------------
+
+
+class ServerUnreachableError(MillraceError):
+    """No Millrace answers at the address; the detail says how to start one or name another."""
+
+    code = "unreachable"
+    retryable = True
+
+
+class UnexpectedAnswerError(MillraceError):
+    """What answered is not Millrace, or not one that this client understands."""
+
+    code = "unexpected_answer"
+
+
+class JobFailedError(MillraceError):
+    """The job failed for a reason that has no class of its own here."""
+
+    code = "job_failed"
+
+
+class JobUnfinishedError(MillraceError):
+    """The result was asked of a job that has not ended."""
+
+    code = "job_unfinished"
+    retryable = True
+
+
+class WaitTimeoutError(MillraceError):
+    """The job was not done within the time that the caller gave; it goes on."""
+
+    code = "wait_timeout"
+    retryable = True
+
+
+class StreamDivergedError(MillraceError):
+    """A repeated attempt gave other text than what the caller was already given."""
+
+    code = "stream_diverged"
+
+
+# --- seen when starting the stack ---------------------------------------------------------
+
+
+class StoreUnfitError(MillraceError):
+    """Redis answers, but may not hold jobs: too old, or set to drop keys."""
+
+    code = "store_unfit"
+
+
+class DataDirInUseError(MillraceError):
+    """Another `millrace up` runs on the same data folder."""
+
+    code = "data_dir_in_use"

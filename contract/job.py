@@ -102,7 +102,6 @@ class Job:
     model_version: int
     digest: str
     task: str
-    input: Json
     parameters: Mapping[str, Json]
     priority: int
     metadata: Mapping[str, str]

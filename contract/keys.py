@@ -1,0 +1,82 @@
+"""Every Redis key, once: a callable that makes it, and the row that documents it.
+
+The Lua scripts get the same table as functions (:func:`lua_functions`), so a key is spelled in
+no other place.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One family of keys; call it with the parts that fill its template."""
+
+    name: str
+    template: str
+    type: str
+    writer: str
+    reader: str
+    ttl: str
+
+    def __call__(self, *parts: str) -> str:
+        return self.template.format(*parts)
+
+    @property
+    def lua(self) -> str:
+        """The same key as a Lua function of the same name."""
+        pieces = self.template.split("{}")
+        names = [f"p{i}" for i in range(1, len(pieces))]
+        body = f"'{pieces[0]}'"
+        for name, piece in zip(names, pieces[1:], strict=True):
+            body += f" .. {name}" + (f" .. '{piece}'" if piece else "")
+        return f"function key.{self.name}({', '.join(names)}) return {body} end"
+
+
+UNTIL_REAPED = "until the reaper removes it"
+
+SEQUENCE = Key("sequence", "mr:sequence", "counter", "SUBMIT", "SUBMIT", "none")
+JOB = Key("job", "mr:job:{}", "hash", "every transition", "all", "RESULT_TTL_S after its end")
+GONE = Key("gone", "mr:gone:{}", "string", "REAP", "VIEW", "7 days")
+IDEMPOTENCY = Key("idempotency", "mr:idempotency:{}", "hash", "SUBMIT", "SUBMIT", "24 hours")
+INDEX = Key("index", "mr:index", "zset by submission", "SUBMIT, REAP", "lists", UNTIL_REAPED)
+STATE = Key("state", "mr:state:{}", "zset by submission", "transitions", "lists", UNTIL_REAPED)
+DEAD = Key("dead", "mr:dead", "zset by submission", "FAIL, REAP, REDRIVE", "lists", UNTIL_REAPED)
+EVENTS = Key("events", "mr:events:{}", "stream", "transitions, PUBLISH", "readers", "as its job")
+EXPIRING = Key("expiring", "mr:expiring", "zset by ms", "transitions", "REAP", "none")
+DEADLINES = Key("deadlines", "mr:deadlines", "zset by ms", "SUBMIT, transitions", "REAP", "none")
+
+QUEUES = Key("queues", "mr:queues", "hash of JSON", "SUBMIT, REGISTER", "lists, REAP", "none")
+PENDING = Key("pending", "mr:pending:{}", "zset by rank", "transitions", "CLAIM", "none")
+SUSPECTS = Key("suspects", "mr:suspects:{}", "zset by rank", "REAP", "CLAIM", "none")
+FOLLOWING = Key("following", "mr:following:{}", "zset by rank", "SUBMIT", "backlog", "none")
+RETRYING = Key("retrying", "mr:retrying:{}", "zset by ms", "FAIL", "REAP", "none")
+ISOLATING = Key("isolating", "mr:isolating:{}", "string", "CLAIM, BEAT", "CLAIM", "one lease")
+STARVED = Key("starved", "mr:starved", "hash", "REAP", "REAP", "none")
+FINISHED = Key("finished", "mr:finished:{}:{}", "counter per 5 s", "FINISH", "rates", "90 s")
+SERVICE = Key("service", "mr:service:{}", "hash", "FINISH", "rates", "none")
+
+LEASES = Key("leases", "mr:leases", "zset by ms", "CLAIM, BEAT", "REAP", "none")
+CLAIMED = Key("claimed", "mr:claimed:{}", "string", "CLAIM", "CLAIM", "60 s")
+RUNNING = Key("running", "mr:running:{}", "set", "CLAIM, transitions", "CLAIM, REAP", "none")
+WORKERS = Key("workers", "mr:workers", "zset by ms", "REGISTER, BEAT", "lists, REAP", "none")
+WORKER = Key("worker", "mr:worker:{}", "hash", "REGISTER, BEAT", "lists", "three leases")
+SERVING = Key("serving", "mr:serving:{}", "zset by ms", "REGISTER, BEAT", "VIEW", "none")
+MISSING = Key("missing", "mr:missing", "hash", "REAP", "REAP", "none")
+REAPED = Key("reaped", "mr:reaped", "string", "REAP", "REAP", "0.4 s")
+DEVICE = Key("device", "mr:device:{}", "string", "device lease", "device lease", "one lease")
+
+CACHE = Key("cache", "mr:cache:{}", "hash", "FINISH", "SUBMIT", "CACHE_TTL_S")
+CACHED = Key("cached", "mr:cached", "zset by ms", "FINISH", "FINISH", "none")
+LEADER = Key("leader", "mr:leader:{}", "string", "SUBMIT, transitions", "SUBMIT", "none")
+FOLLOWERS = Key("followers", "mr:followers:{}", "zset by rank", "SUBMIT", "transitions", "none")
+COUNTERS = Key("counters", "mr:counters", "hash", "transitions", "metrics", "none")
+
+WAKE = Key("wake", "mr:wake", "channel", "transitions, PUBLISH", "producers", "none")
+CONTROL = Key("control", "mr:control:{}", "channel", "CANCEL, REAP", "one worker", "none")
+
+ALL = tuple(value for value in list(globals().values()) if isinstance(value, Key))
+
+
+def lua_functions() -> str:
+    """The table ``key`` of Lua functions, one per family."""
+    return "\n".join(["local key = {}", *(family.lua for family in ALL)]) + "\n"

@@ -1,0 +1,131 @@
+"""The store as a worker sees it: every write carries the attempt and is refused when stale."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from contract.errors import MillraceError
+from contract.job import Claim
+from contract.settings import Settings
+from contract.store.channels import Presence
+from contract.store.connection import Connection
+
+_FIRST_BACKOFF_MS = 1000
+
+
+class ClaimBlocked(Exception):  # noqa: N818 - an answer, not an error
+    """Jobs wait, but not for a batch such as this worker runs now; ask again when it shrinks."""
+
+
+class AttemptStore:
+    """CLAIM, BEAT, PUBLISH, FINISH, FAIL, RELEASE and the worker's place in the registry.
+
+    Every method raises StoreUnavailableError when Redis does not answer.
+    """
+
+    def __init__(self, connection: Connection, settings: Settings, worker_id: str) -> None:
+        self.worker_id = worker_id
+        self._connection = connection
+        self._settings = settings
+        self._lease_ms = int(settings.lease_s * 1000)
+        self._ttl_ms = int(settings.result_ttl_s * 1000)
+        self._few = max(2, settings.slots // 4)
+
+    def presence(self) -> Presence:
+        """The connection that shows this worker to be alive."""
+        return Presence(self._connection, self.worker_id)
+
+    def register(
+        self,
+        *,
+        queues: Mapping[str, Mapping[str, Any]],
+        host: str,
+        pid: int,
+        device: str,
+        models: Sequence[Mapping[str, Any]],
+        slots: int,
+        state: str,
+    ) -> None:
+        """Enter the registry. ``queues`` maps each queue to its {model, version, digest}."""
+        described = [part for name, row in queues.items() for part in (name, json.dumps(row))]
+        row = {
+            "host": host,
+            "pid": pid,
+            "device": device,
+            "models": json.dumps(models),
+            "slots": slots,
+            "state": state,
+        }
+        fields = [part for item in row.items() for part in item]
+        self._connection.run(
+            "register", self.worker_id, self._lease_ms, len(queues), *described, *fields
+        )
+
+    def unregister(self, queues: Iterable[str]) -> None:
+        """Leave the registry in order."""
+        self._connection.run("unregister", self.worker_id, *queues)
+
+    def claim(self, queues: Sequence[str], nonce: str) -> Claim | None:
+        """The best job of ``queues`` that this worker may run now; None when none waits.
+
+        Raises:
+            ClaimBlocked: jobs wait that must not join the present batch.
+        """
+        answer = self._connection.run(
+            "claim", self.worker_id, nonce, self._lease_ms, self._few, *queues
+        )
+        if answer[0] == "blocked":
+            raise ClaimBlocked
+        if answer[0] == "empty":
+            return None
+        _, job_id, attempt, queue, task, asked, parameters = answer
+        return Claim(
+            job_id=job_id,
+            attempt=int(attempt),
+            queue=queue,
+            task=task,
+            input=json.loads(asked),
+            parameters=json.loads(parameters),
+        )
+
+    def beat(
+        self, *, state: str, queues: Sequence[str], held: Sequence[tuple[str, int]]
+    ) -> tuple[bool, set[str]]:
+        """Renew every lease; returns whether the worker is registered, and jobs it lost."""
+        flat = [part for pair in held for part in pair]
+        answer = self._connection.run(
+            "beat", self.worker_id, self._lease_ms, state, len(queues), *queues, *flat
+        )
+        return answer[0] == 1, set(answer[1:])
+
+    def publish(self, events: Sequence[tuple[str, int, str, Mapping[str, Any], int]]) -> set[str]:
+        """Append (job, attempt, kind, data, completion tokens so far); returns lost jobs."""
+        flat = [
+            part
+            for job_id, attempt, kind, data, tokens in events
+            for part in (job_id, attempt, kind, json.dumps(data, ensure_ascii=False), tokens)
+        ]
+        return set(self._connection.run("publish", *flat))
+
+    def finish(self, claim: Claim, output: Mapping[str, Any], usage: Mapping[str, int]) -> bool:
+        """Store the result; False when the attempt no longer holds the job."""
+        s = self._settings
+        return bool(
+            self._connection.run(
+                "finish", claim.job_id, claim.attempt, json.dumps(output, ensure_ascii=False),
+                json.dumps(usage), self._ttl_ms, int(s.cache_ttl_s * 1000), s.cache_max_entries,
+            )
+        )  # fmt: skip
+
+    def fail(self, claim: Claim, error: MillraceError) -> str:
+        """Record that the attempt raised: 'retrying', 'failed', 'dead' or 'fenced'."""
+        record = {"code": error.code, "message": error.detail, "retryable": error.retryable}
+        outcome: str = self._connection.run(
+            "fail", claim.job_id, claim.attempt, json.dumps(record), int(error.retryable),
+            self._settings.max_attempts, _FIRST_BACKOFF_MS, self._ttl_ms,
+        )  # fmt: skip
+        return outcome
+
+    def release(self, claim: Claim) -> bool:
+        """Give the job back uncharged; False when it was not ours any more."""
+        return bool(self._connection.run("release", claim.job_id, claim.attempt))

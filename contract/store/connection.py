@@ -1,0 +1,83 @@
+"""One connection pool to Redis, its scripts, and the translation of its errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from contract.errors import StoreUnavailableError
+from contract.keys import lua_functions
+
+#: Refusals that say something of the server's state, not of our command.
+_SERVER_STATES = (
+    "OOM", "READONLY", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS",
+)  # fmt: skip
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a failure of Redis into StoreUnavailableError; an error of ours stays what it is."""
+    try:
+        yield
+    except ResponseError as error:
+        if any(state in str(error) for state in _SERVER_STATES):
+            raise StoreUnavailableError(f"Redis refuses to work: {error}") from error
+        raise
+    except RedisError as error:
+        raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+
+
+class Connection:
+    """A pool of connections to one Redis, with every script of ``lua/`` ready to call.
+
+    Commands are retried by redis-py after a broken connection, which is why every script is
+    safe to repeat.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.redis = self.open(None)
+        library = lua_functions() + _source("prelude")
+        self._scripts = {
+            name: self.redis.register_script(library + _source(name)) for name in _names()
+        }
+
+    def open(self, name: str | None) -> "redis.Redis":
+        """A client of its own, whose connections carry ``name`` in ``CLIENT LIST``."""
+        return redis.Redis.from_url(
+            self.url,
+            client_name=name,
+            decode_responses=True,
+            socket_timeout=5,
+            socket_connect_timeout=3,
+            socket_keepalive=True,
+            health_check_interval=15,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.3), retries=3),
+        )
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Call a script by its file name.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer, or refused to write.
+        """
+        with translated():
+            return self._scripts[script](args=[_plain(a) for a in arguments])
+
+
+def _plain(argument: Any) -> Any:
+    return "" if argument is None else argument
+
+
+def _names() -> list[str]:
+    files = resources.files("contract.store").joinpath("lua").iterdir()
+    return [f.name[:-4] for f in files if f.name.endswith(".lua") and f.name != "prelude.lua"]
+
+
+def _source(name: str) -> str:
+    return resources.files("contract.store").joinpath("lua", f"{name}.lua").read_text("utf-8")

@@ -1,0 +1,30 @@
+-- BEAT: one call per worker renews all its leases and its place in the registry.
+-- KEYS   none
+-- ARGV   1 worker, 2 lease in ms, 3 state, 4 number of queues, then the queues,
+--        then pairs of job id and attempt
+-- RETURN {1 if the worker is registered, else 0; then the ids that it no longer holds}
+local worker, lease_ms, state, queues = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
+local now = now_ms()
+local known = redis.call('EXISTS', key.worker(worker))
+local answer = {known}
+
+if known == 1 then
+  redis.call('HSET', key.worker(worker), 'state', state, 'last_seen_ms', now)
+  redis.call('PEXPIRE', key.worker(worker), 3 * lease_ms)
+  redis.call('ZADD', key.workers(), now, worker)
+  for i = 5, 4 + queues do
+    redis.call('ZADD', key.serving(ARGV[i]), now, worker)
+    if redis.call('GET', key.isolating(ARGV[i])) == worker then
+      redis.call('PEXPIRE', key.isolating(ARGV[i]), lease_ms)
+    end
+  end
+end
+for i = 5 + queues, #ARGV, 2 do
+  if holds(ARGV[i], ARGV[i + 1]) then
+    redis.call('ZADD', key.leases(), now + lease_ms, ARGV[i])
+    redis.call('SADD', key.running(worker), ARGV[i])
+  else
+    answer[#answer + 1] = ARGV[i]
+  end
+end
+return answer

@@ -1,0 +1,131 @@
+-- Shared by every script, after the key functions. Times are ms of Redis's own clock.
+-- A job's rank (priority, then submission order) is its score in every waiting set.
+
+local WEEK_MS = 7 * 24 * 3600 * 1000
+local BUCKET_MS = 5000
+local RATE_BUCKETS = 12
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function count(name) redis.call('HINCRBY', key.counters(), name, 1) end
+
+local function get(id, ...) return redis.call('HMGET', key.job(id), ...) end
+
+-- Append to the job's stream and wake whoever follows it.
+local function emit(id, kind, attempt, data)
+  redis.call('XADD', key.events(id), '*', 'kind', kind, 'attempt', attempt, 'data', data)
+  redis.call('PUBLISH', key.wake(), id)
+end
+
+local function move(id, sequence, from, to)
+  redis.call('ZREM', key.state(from), id)
+  redis.call('ZADD', key.state(to), sequence, id)
+  redis.call('HSET', key.job(id), 'state', to)
+end
+
+-- Whether `attempt` is the one that may write to the job.
+local function holds(id, attempt)
+  local job = get(id, 'state', 'attempt')
+  return job[1] == 'in_progress' and job[2] == attempt
+end
+
+-- Put a job that is in no waiting set into the right one.
+local function enqueue(id)
+  local job = get(id, 'queue', 'rank', 'losses')
+  local waiting = tonumber(job[3]) > 0 and key.suspects(job[1]) or key.pending(job[1])
+  redis.call('ZADD', waiting, job[2], id)
+end
+
+-- Take a job out of whatever it waits in or runs on.
+local function withdraw(id)
+  local job = get(id, 'queue', 'worker', 'leader')
+  redis.call('ZREM', key.pending(job[1]), id)
+  redis.call('ZREM', key.suspects(job[1]), id)
+  redis.call('ZREM', key.following(job[1]), id)
+  redis.call('ZREM', key.retrying(job[1]), id)
+  redis.call('ZREM', key.leases(), id)
+  if job[2] then redis.call('SREM', key.running(job[2]), id) end
+  if job[3] then redis.call('ZREM', key.followers(job[3]), id) end
+end
+
+-- A running job goes back to waiting (released, retried or lost).
+local function requeue(id, cause)
+  local job = get(id, 'sequence', 'attempt')
+  withdraw(id)
+  redis.call('HDEL', key.job(id), 'worker', 'progress')
+  move(id, job[1], 'in_progress', 'queued')
+  emit(id, 'status', job[2], cjson.encode({status = 'queued', cause = cause}))
+end
+
+-- The one terminal record of a job. `fields` is a flat list for HSET.
+local function close(id, state, now, ttl_ms, fields)
+  local job = get(id, 'state', 'sequence', 'attempt', 'leader')
+  withdraw(id)
+  redis.call('ZREM', key.deadlines(), id)
+  move(id, job[2], job[1], state)
+  redis.call('HDEL', key.job(id), 'leader')
+  redis.call('HSET', key.job(id), 'finished_ms', now, 'expires_ms', now + ttl_ms, unpack(fields))
+  redis.call('ZADD', key.expiring(), now + ttl_ms, id)
+  emit(id, 'done', job[3], cjson.encode({status = state}))
+  count('jobs_' .. state)
+end
+
+-- The best follower of a leader that ended without a result runs in its place.
+local function hand_over(id)
+  local print = get(id, 'fingerprint')[1]
+  if not print or redis.call('GET', key.leader(print)) ~= id then return nil end
+  local heirs = redis.call('ZRANGE', key.followers(id), 0, -1, 'WITHSCORES')
+  redis.call('DEL', key.followers(id), key.leader(print))
+  local heir = heirs[1]
+  if not heir then return nil end
+  redis.call('SET', key.leader(print), heir)
+  redis.call('HDEL', key.job(heir), 'leader')
+  redis.call('ZREM', key.following(get(heir, 'queue')[1]), heir)
+  enqueue(heir)
+  for i = 3, #heirs, 2 do
+    redis.call('HSET', key.job(heirs[i]), 'leader', heir)
+    redis.call('ZADD', key.followers(heir), heirs[i + 1], heirs[i])
+  end
+  return heir
+end
+
+-- A dead letter: failed for good, kept aside with its cause until it is redriven.
+local function bury(id, now, ttl_ms, err)
+  local job = get(id, 'sequence')
+  close(id, 'failed', now, math.max(ttl_ms, WEEK_MS), {'error', err, 'dead', '1'})
+  redis.call('ZADD', key.dead(), job[1], id)
+  count('jobs_dead')
+end
+
+-- Finished jobs per second over the last minute, or nil.
+local function drain_rate(queue, now)
+  local bucket, sum, oldest = math.floor(now / BUCKET_MS), 0, nil
+  for i = 0, RATE_BUCKETS - 1 do
+    local n = tonumber(redis.call('GET', key.finished(queue, bucket - i)) or '0')
+    if n > 0 then sum, oldest = sum + n, bucket - i end
+  end
+  if not oldest then return nil end
+  return sum * 1000 / math.max(now - oldest * BUCKET_MS, 1000)
+end
+
+local function backlog(queue)
+  return redis.call('ZCARD', key.pending(queue)) + redis.call('ZCARD', key.suspects(queue))
+    + redis.call('ZCARD', key.following(queue)) + redis.call('ZCARD', key.retrying(queue))
+end
+
+-- Live workers of a queue and how many of their slots are free.
+local function capacity(queue, now, lease_ms)
+  local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
+  local free, slots = 0, 0
+  for _, worker in ipairs(live) do
+    local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
+    if row[1] and row[2] == 'ready' then
+      slots = slots + row[1]
+      free = free + math.max(row[1] - redis.call('SCARD', key.running(worker)), 0)
+    end
+  end
+  return #live, free, slots
+end

@@ -1,0 +1,128 @@
+-- REAP: what nobody else does any more. Any number of processes may call it; it does its work
+-- once per 0.4 s. In this order: deadlines, due retries, lost workers and leases, missing hints,
+-- records past their retention.
+-- A worker is lost when it has no named connection in two looks 0.4 s apart and no beat for
+-- 0.75 s, or when a lease of its ran out. A reaper that saw Redis fail or restart less than one
+-- lease ago passes 1 as ARGV[3], and nobody loses a lease.
+-- KEYS   none
+-- ARGV   1 lease in ms, 2 result TTL in ms, 3 1 to spare leases, 4 most hints per queue,
+--        5 1 when the connections could be listed, 6.. workers with a named connection
+-- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'expired', job}
+--         | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
+local lease_ms, ttl_ms, spare, most = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', ARGV[4]
+local now, report, urgent = now_ms(), {}, {}
+if not redis.call('SET', key.reaped(), 1, 'NX', 'PX', 400) then return report end
+
+local function say(...) report[#report + 1] = {...} end
+
+local function end_with_heir(id)
+  local heir = hand_over(id)
+  if heir then urgent[get(heir, 'queue')[1]] = true end
+  return heir
+end
+
+local function lose(id, worker, cause)
+  local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
+  if job[4] ~= 'in_progress' then
+    redis.call('ZREM', key.leases(), id)
+    return
+  end
+  local alone = tonumber(job[1]) >= 2
+  local losses = redis.call('HINCRBY', key.job(id), 'losses', 1)
+  local lone = alone and redis.call('HINCRBY', key.job(id), 'lone_losses', 1) or tonumber(job[3])
+  count('workers_lost_jobs')
+  if lone >= 2 then
+    bury(id, now, ttl_ms, cjson.encode({code = 'poisoned', retryable = false, message =
+      'the worker was lost twice while it ran this job alone, ' .. losses ..
+      ' times in all; last worker ' .. worker .. ', cause ' .. cause}))
+    local heir = end_with_heir(id)
+    -- The same input waits to do the same harm: let its first loss alone be its last.
+    if heir then
+      withdraw(heir)
+      redis.call('HSET', key.job(heir), 'losses', 2, 'lone_losses', 1)
+      enqueue(heir)
+    end
+    say('lost', id, worker, cause, 'dead')
+  else
+    requeue(id, cause)
+    enqueue(id)
+    urgent[job[2]] = true
+    say('lost', id, worker, cause, 'queued')
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.deadlines(), '-inf', now, 'LIMIT', 0, 500)) do
+  local worker = get(id, 'worker')[1]
+  close(id, 'expired', now, ttl_ms, {'error', cjson.encode({code = 'deadline_exceeded',
+    retryable = false, message = 'the deadline passed before the job was done'})})
+  if worker then redis.call('PUBLISH', key.control(worker), id) end
+  end_with_heir(id)
+  say('expired', id)
+end
+
+local queues = redis.call('HKEYS', key.queues())
+for _, queue in ipairs(queues) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.retrying(queue), '-inf', now, 'LIMIT', 0, 500)) do
+    redis.call('ZREM', key.retrying(queue), id)
+    enqueue(id)
+    urgent[queue] = true
+    say('retried', id)
+  end
+end
+
+local present = {}
+for i = 6, #ARGV do present[ARGV[i]] = true end
+for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
+  local seen = tonumber(redis.call('ZSCORE', key.workers(), worker))
+  local gone = now - seen > 3 * lease_ms and not spare
+  if present[worker] then
+    redis.call('HDEL', key.missing(), worker)
+  elseif ARGV[5] == '1' and not spare then
+    local since = tonumber(redis.call('HGET', key.missing(), worker) or '')
+    if not since then
+      redis.call('HSET', key.missing(), worker, now)
+    elseif now - since >= 350 and now - seen >= 750 then
+      gone = true
+    end
+  end
+  if gone then
+    for _, id in ipairs(redis.call('SMEMBERS', key.running(worker))) do
+      lose(id, worker, 'worker_disconnected')
+    end
+    redis.call('DEL', key.worker(worker), key.running(worker))
+    redis.call('ZREM', key.workers(), worker)
+    redis.call('HDEL', key.missing(), worker)
+    for _, queue in ipairs(queues) do redis.call('ZREM', key.serving(queue), worker) end
+    say('worker', worker)
+  end
+end
+if not spare then
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.leases(), '-inf', now, 'LIMIT', 0, 500)) do
+    lose(id, get(id, 'worker')[1] or 'unknown', 'lease_expired')
+  end
+end
+
+-- A queue is short of hints when it was so at the last look too, or was just refilled here.
+for _, queue in ipairs(queues) do
+  local waiting = redis.call('ZCARD', key.pending(queue)) + redis.call('ZCARD', key.suspects(queue))
+  local short = waiting - redis.call('LLEN', queue)
+  if short > 0 then
+    if urgent[queue] or redis.call('HEXISTS', key.starved(), queue) == 1 then
+      say('hints', queue, math.min(short, tonumber(most)))
+    end
+    redis.call('HSET', key.starved(), queue, 1)
+  else
+    redis.call('HDEL', key.starved(), queue)
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.expiring(), '-inf', now, 'LIMIT', 0, 500)) do
+  local state = get(id, 'state')[1]
+  redis.call('DEL', key.job(id), key.events(id))
+  redis.call('SET', key.gone(id), 1, 'PX', WEEK_MS)
+  redis.call('ZREM', key.expiring(), id)
+  redis.call('ZREM', key.index(), id)
+  redis.call('ZREM', key.dead(), id)
+  if state then redis.call('ZREM', key.state(state), id) end
+end
+return report

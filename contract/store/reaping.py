@@ -1,0 +1,67 @@
+"""The store as the reaper sees it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from contract.settings import Settings
+from contract.store.channels import PRESENCE_PREFIX
+from contract.store.connection import Connection, translated
+
+_MOST_HINTS = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reaped:
+    """One thing that REAP did: its kind and the parts that its script documents."""
+
+    kind: str
+    parts: tuple[Any, ...]
+
+
+class ReapStore:
+    """REAP, sparing every lease for one lease after Redis failed or came back.
+
+    A worker cannot renew while Redis is away, so an expired lease says nothing of it then.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: Settings,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._connection = connection
+        self._lease_s = settings.lease_s
+        self._ttl_ms = int(settings.result_ttl_s * 1000)
+        self._clock_s = clock_s
+        self._spare_until_s = 0.0
+
+    def note_failure(self) -> None:
+        """Redis just failed this process: spare leases for one lease from now."""
+        self._spare_until_s = self._clock_s() + self._lease_s + 1
+
+    def reap(self) -> list[Reaped]:
+        """Call REAP once. Raises StoreUnavailableError."""
+        with translated():
+            about: Any = self._connection.redis.info("server")
+            listed, present = self._present()
+        restarted = int(about["uptime_in_seconds"]) < self._lease_s + 1
+        spare = restarted or self._clock_s() < self._spare_until_s
+        report = self._connection.run(
+            "reap", int(self._lease_s * 1000), self._ttl_ms, int(spare), _MOST_HINTS,
+            int(listed), *present,
+        )  # fmt: skip
+        return [Reaped(kind=row[0], parts=tuple(row[1:])) for row in report]
+
+    def _present(self) -> tuple[bool, list[str]]:
+        """Whether connections could be listed, and the workers that have a named one."""
+        try:
+            clients: Any = self._connection.redis.client_list(_type="pubsub")
+        except ResponseError:
+            return False, []  # a Redis that hides its clients: leases alone must do
+        names = [str(client.get("name", "")) for client in clients]
+        return True, [n[len(PRESENCE_PREFIX) :] for n in names if n.startswith(PRESENCE_PREFIX)]
