@@ -1,0 +1,1 @@
+"""Writes ONNX graphs and their configuration from plain weights, without torch."""

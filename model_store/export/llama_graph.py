@@ -1,0 +1,172 @@
+"""Writes a llama as an ONNX graph in the paged contract (CPU form)."""
+
+from pathlib import Path
+
+import numpy as np
+
+from contract.errors import ModelImportError
+from model_store.export.graph import FLOAT, MICROSOFT, GraphWriter
+from model_store.export.llama import Llama
+from model_store.export.paged_attention import (
+    HeadLayout,
+    declare_paged_inputs,
+    write_batch_layout,
+    write_paged_attention,
+)
+from model_store.export.quantization import (
+    BLOCK,
+    Linear,
+    multiply_int8,
+    quantize_blocks,
+    write_float,
+    write_int8,
+)
+from model_store.export.weights import Float32
+
+FORMS = ("fp32", "int8")
+
+
+def write_llama_graph(llama: Llama, folder: Path, *, form: str = "fp32") -> None:
+    """Write ``model.onnx`` and ``model.onnx.data`` into ``folder``.
+
+    ``fp32`` computes exactly what the weights say. ``int8`` holds every matrix in 8-bit blocks,
+    except the projections to queries, keys and values: rounding those costs the most quality
+    for the least time.
+
+    Raises:
+        ModelImportError: the form is unknown, or the sizes do not fit it.
+    """
+    config = llama.config
+    if form not in FORMS:
+        raise ModelImportError(f"a llama cannot be written as {form!r}; forms: {', '.join(FORMS)}")
+    if form == "int8" and (config.hidden % BLOCK or config.feed_forward % BLOCK):
+        raise ModelImportError(f"int8 needs hidden sizes that are multiples of {BLOCK}")
+    with GraphWriter(folder) as graph:
+        _LlamaWriter(llama, graph, form).write()
+        graph.save({"architecture": "llama", "form": form})
+
+
+class _LlamaWriter:
+    """Carries the graph through the layers; ``residual`` is the stream that they add to."""
+
+    def __init__(self, llama: Llama, graph: GraphWriter, form: str) -> None:
+        self.config = llama.config
+        self.weights = llama.weights
+        self.graph = graph
+        self.form = form
+        self.linear: Linear = write_int8 if form == "int8" else write_float
+        self.residual = ""
+
+    def write(self) -> None:
+        config, graph = self.config, self.graph
+        declare_paged_inputs(graph)
+        graph.output("logits", FLOAT, ["num_logits", config.vocabulary])
+        write_batch_layout(graph)
+        cos, sin = config.rotary_tables()
+        graph.weight("rotary_cos", cos)
+        graph.weight("rotary_sin", sin)
+        self.residual = self._embed(self.weights.read("embedding"))
+        x = graph.node(
+            "SimplifiedLayerNormalization",
+            [self.residual, graph.weight("0.attention_norm", self._read(0, "attention_norm"))],
+            "normed_embedding",
+            axis=-1,
+            epsilon=config.rms_epsilon,
+            stash_type=1,
+        )
+        for layer in range(config.layers):
+            x = self._layer(layer, x)
+        x = graph.node("Gather", [x, "logits_indices"], "wanted")
+        self._logits(x)
+
+    def _layer(self, layer: int, x: str) -> str:
+        x = self._attention(layer, x)
+        x = self._add_and_norm(f"{layer}.mlp_norm", x, self._read(layer, "mlp_norm"))
+        x = self._mlp(layer, x)
+        if layer + 1 < self.config.layers:
+            following = self._read(layer + 1, "attention_norm")
+            return self._add_and_norm(f"{layer + 1}.attention_norm", x, following)
+        return self._add_and_norm("final_norm", x, self.weights.read("final_norm"), last=True)
+
+    def _attention(self, layer: int, x: str) -> str:
+        config, graph = self.config, self.graph
+        matrix = np.concatenate([self._read(layer, part) for part in ("q", "k", "v")])
+        joined = write_float(graph, x, f"{layer}.qkv", matrix, f"{layer}.qkv_out")
+        width, kv_width = config.heads * config.head_size, config.kv_heads * config.head_size
+        parts = [f"{layer}.q_out", f"{layer}.k_out", f"{layer}.v_out"]
+        sizes = graph.constant([width, kv_width, kv_width])
+        graph.node("Split", [joined, sizes], parts, axis=-1)
+        heads = HeadLayout(
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            head_size=config.head_size,
+            scale=config.attention_scale,
+        )
+        attended = write_paged_attention(graph, layer, (parts[0], parts[1], parts[2]), heads)
+        matrix = self._read(layer, "o")
+        return self.linear(graph, attended, f"{layer}.o", matrix, f"{layer}.o_out")
+
+    def _mlp(self, layer: int, x: str) -> str:
+        """down(silu(gate(x)) * up(x)), gate and up as one matrix."""
+        graph, size = self.graph, self.config.feed_forward
+        matrix = np.concatenate([self._read(layer, "gate"), self._read(layer, "up")])
+        joined = self.linear(graph, x, f"{layer}.gate_up", matrix, f"{layer}.gate_up_out")
+        gate, up = f"{layer}.gate_out", f"{layer}.up_out"
+        graph.node("Split", [joined, graph.constant([size, size])], [gate, up], axis=-1)
+        graph.node("Sigmoid", [gate], f"{layer}.sigmoid")
+        graph.node("Mul", [gate, f"{layer}.sigmoid"], f"{layer}.silu")
+        x = graph.node("Mul", [f"{layer}.silu", up], f"{layer}.gated")
+        return self.linear(
+            graph, x, f"{layer}.down", self._read(layer, "down"), f"{layer}.down_out"
+        )
+
+    def _add_and_norm(self, name: str, x: str, norm: Float32, *, last: bool = False) -> str:
+        """Add ``x`` to the residual stream and return the sum normalised."""
+        outputs = [f"{name}_out"] if last else [f"{name}_out", "", "", f"{name}_residual"]
+        self.graph.node(
+            "SkipSimplifiedLayerNormalization",
+            [self.residual, x, self.graph.weight(name, norm)],
+            outputs,
+            domain=MICROSOFT,
+            epsilon=self.config.rms_epsilon,
+        )
+        self.residual = outputs[-1]
+        return outputs[0]
+
+    def _embed(self, embedding: Float32) -> str:
+        graph = self.graph
+        if self.form == "fp32":
+            return graph.node(
+                "Gather", [graph.weight("embedding", embedding), "input_ids"], "embedded"
+            )
+        blocks, scales = quantize_blocks(embedding)
+        # Stored as the matrix that makes logits wants it, which a tied model shares.
+        graph.weight("embedding.q", blocks)
+        graph.weight("embedding.scale", scales)
+        return graph.node(
+            "GatherBlockQuantized",
+            [
+                graph.view("embedding.rows", "embedding.q", embedding.shape),
+                "input_ids",
+                "embedding.scale",
+            ],
+            "embedded",
+            domain=MICROSOFT,
+            bits=8,
+            block_size=BLOCK,
+            gather_axis=0,
+            quantize_axis=1,
+        )
+
+    def _logits(self, x: str) -> None:
+        graph, config = self.graph, self.config
+        if not config.tied:
+            self.linear(graph, x, "output", self.weights.read("output"), "logits")
+        elif self.form == "fp32":
+            graph.node("Gemm", [x, "embedding"], "logits", transB=1)
+        else:
+            inputs = [x, "embedding.q", "embedding.scale"]
+            multiply_int8(graph, inputs, "logits", (config.vocabulary, config.hidden))
+
+    def _read(self, layer: int, part: str) -> Float32:
+        return self.weights.read(f"{layer}.{part}")

@@ -1,0 +1,1 @@
+"""Turns weights from outside into a validated version of the store."""

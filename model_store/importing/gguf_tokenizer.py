@@ -1,0 +1,85 @@
+"""Rebuilds a tokenizer from GGUF metadata, without transformers."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, processors
+from tokenizers import pre_tokenizers as pre
+
+from contract.errors import ModelImportError
+from model_store.importing.gguf_model import GgufFile
+from model_store.tokenizer import CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
+
+_CONTROL, _USER_DEFINED = 3, 4
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+def write_gguf_tokenizer(file: GgufFile, folder: Path, *, context_length: int) -> None:
+    """Write ``tokenizer.json``, ``tokenizer_config.json`` and ``chat_template.jinja``.
+
+    Raises:
+        ModelImportError: the file's tokenizer is of a kind that cannot be rebuilt exactly.
+    """
+    tokens: list[str] = file.require("tokenizer.ggml.tokens")
+    _build(file, tokens).save(str(folder / TOKENIZER_FILE))
+    template = file.field("tokenizer.chat_template")
+    config: dict[str, Any] = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": context_length,
+        "clean_up_tokenization_spaces": False,
+    }
+    for name, key in (("bos", "bos"), ("eos", "eos"), ("unk", "unknown"), ("pad", "padding")):
+        token_id = file.field(f"tokenizer.ggml.{key}_token_id")
+        config[f"{name}_token"] = None if token_id is None else tokens[token_id]
+    if template:
+        config["chat_template"] = template
+        (folder / CHAT_TEMPLATE_FILE).write_text(template, encoding="utf-8")
+    text = json.dumps(config, indent=1, ensure_ascii=False)
+    (folder / TOKENIZER_CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def _build(file: GgufFile, tokens: list[str]) -> Tokenizer:
+    kind = file.require("tokenizer.ggml.model")
+    if kind != "gpt2":
+        raise ModelImportError(
+            f"{file.path} has a {kind!r} tokenizer; from GGUF only byte-level BPE ('gpt2') can be"
+            " rebuilt. Import the model's Hugging Face folder instead"
+        )
+    merges = [tuple(merge.split(" ", 1)) for merge in file.require("tokenizer.ggml.merges")]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, fuse_unk=False))
+    tokenizer.pre_tokenizer = _splitter(file)
+    tokenizer.decoder = decoders.ByteLevel()
+    types = file.require("tokenizer.ggml.token_type")
+    tokenizer.add_special_tokens(
+        [
+            AddedToken(token, special=True, normalized=False)
+            for token, kind in zip(tokens, types, strict=True)
+            if kind in (_CONTROL, _USER_DEFINED)
+        ]
+    )
+    if file.field("tokenizer.ggml.add_bos_token", False):
+        bos = tokens[file.require("tokenizer.ggml.bos_token_id")]
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", special_tokens=[(bos, vocabulary[bos])]
+        )
+    return tokenizer
+
+
+def _splitter(file: GgufFile) -> pre.PreTokenizer:
+    """How text is cut before merging, by the name that llama.cpp gives to each way."""
+    name = file.field("tokenizer.ggml.pre", "default")
+    gpt2 = pre.ByteLevel(add_prefix_space=False, use_regex=True)
+    after_regex = pre.ByteLevel(add_prefix_space=False, use_regex=False)
+    if name in ("default", "gpt-2"):
+        return gpt2
+    if name == "smollm":
+        return pre.Sequence([pre.Digits(individual_digits=True), gpt2])
+    digits = {"llama-bpe": r"\p{N}{1,3}", "llama3": r"\p{N}{1,3}", "qwen2": r"\p{N}"}.get(name)
+    if digits is None:
+        raise ModelImportError(f"{file.path}: unknown way to split text, {name!r}")
+    return pre.Sequence([pre.Split(Regex(_WORDS % digits), "isolated"), after_regex])

@@ -1,0 +1,116 @@
+"""Text to token ids and back, with the tokenizer and the chat template of one version."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from contract.errors import InvalidModelError, InvalidRequestError
+from model_store.chat_template import ChatTemplate
+
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+CHAT_TEMPLATE_FILE = "chat_template.jinja"
+GENAI_CONFIG_FILE = "genai_config.json"
+
+
+class TextTokenizer:
+    """The tokenizer of a version. Safe to share between threads."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, template: ChatTemplate | None, eos_token_ids: frozenset[int]
+    ) -> None:
+        # A saved tokenizer may cut or pad; limits are checked where they can be reported.
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self._tokenizer = tokenizer
+        self._template = template
+        self.eos_token_ids = eos_token_ids
+        """A generation ends at any of these; empty for an embedding model."""
+
+    @classmethod
+    def load(cls, folder: Path) -> "TextTokenizer":
+        """Read ``tokenizer.json`` and what lies beside it. Raises InvalidModelError."""
+        path = folder / TOKENIZER_FILE
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        # The binding raises bare Exception for a file that is missing or not a tokenizer.
+        except Exception as error:
+            raise InvalidModelError(f"{path} is not a tokenizer: {error}") from error
+        config = _read_json(folder / TOKENIZER_CONFIG_FILE)
+        source = _template_source(folder, config)
+        template = ChatTemplate(source, _special_tokens(config)) if source else None
+        eos = _read_json(folder / GENAI_CONFIG_FILE).get("model", {}).get("eos_token_id", [])
+        ids = eos if isinstance(eos, list) else [eos]
+        return cls(tokenizer, template, frozenset(int(each) for each in ids))
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model can be spoken to in messages."""
+        return self._template is not None
+
+    @property
+    def vocabulary_size(self) -> int:
+        """The number of tokens, added ones included."""
+        return int(self._tokenizer.get_vocab_size())
+
+    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """Token ids of a text; ``special_tokens`` adds what the model wants around a text."""
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special_tokens).ids
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, without special tokens; U+FFFD stands for half a character."""
+        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        return text
+
+    def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        """The prompt text of chat messages, ready for the assistant's answer.
+
+        Raises:
+            InvalidRequestError: the model has no chat template, or its template refuses these.
+        """
+        if self._template is None:
+            raise InvalidRequestError("this model has no chat template; send a string")
+        return self._template.render(messages)
+
+    def prompt_tokens(self, stored_input: Mapping[str, Any]) -> list[int]:
+        """Token ids of a stored generation input: ``{"messages": …}`` or ``{"prompt": …}``."""
+        if "messages" in stored_input:
+            # A template writes its own special tokens.
+            return self.encode(self.render_chat(stored_input["messages"]), special_tokens=False)
+        return self.encode(stored_input["prompt"])
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise InvalidModelError(f"{path} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise InvalidModelError(f"{path} is not a JSON object")
+    return record
+
+
+def _template_source(folder: Path, config: Mapping[str, Any]) -> str:
+    path = folder / CHAT_TEMPLATE_FILE
+    if path.exists():
+        return path.read_text(encoding="utf-8")
+    source = config.get("chat_template") or ""
+    if isinstance(source, list):  # several named templates: the default one speaks
+        named = {each["name"]: each["template"] for each in source}
+        return str(named.get("default", ""))
+    return str(source)
+
+
+def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
+    names = ("bos_token", "eos_token", "unk_token", "pad_token")
+    found = {name: config[name] for name in names if config.get(name)}
+    return {
+        name: str(value["content"] if isinstance(value, dict) else value)
+        for name, value in found.items()
+    }
