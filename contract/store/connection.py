@@ -7,16 +7,14 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
 from contract.errors import StoreUnavailableError
 from contract.keys import lua_functions
 
 #: Refusals that say something of the server's state, not of our command.
-_SERVER_STATES = (
-    "OOM", "READONLY", "MISCONF", "LOADING", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS",
-)  # fmt: skip
+_SERVER_STATES = ("MISCONF", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS")
 
 
 @contextmanager
@@ -24,6 +22,8 @@ def translated() -> Iterator[None]:
     """Turn a failure of Redis into StoreUnavailableError; an error of ours stays what it is."""
     try:
         yield
+    except (OutOfMemoryError, ReadOnlyError) as error:
+        raise StoreUnavailableError(f"Redis refuses to write: {error}") from error
     except ResponseError as error:
         if any(state in str(error) for state in _SERVER_STATES):
             raise StoreUnavailableError(f"Redis refuses to work: {error}") from error
