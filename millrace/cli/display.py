@@ -1,0 +1,105 @@
+"""What is written where: answers on stdout, everything else on stderr."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_WIDE = 240  # columns for a reader that is no terminal, so that no cell is cut
+
+
+class Display:
+    """Tables and lines for people, or JSON for machines.
+
+    rich leaves out colours and animation where there is no terminal or NO_COLOR is set.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
+
+    def json(self, value: Any) -> None:
+        """One JSON value in one line on stdout."""
+        print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+
+    def text(self, text: str) -> None:
+        """A line on stdout, exactly as it is."""
+        print(text, flush=True)
+
+    def piece(self, text: str) -> None:
+        """A part of a line on stdout, shown at once."""
+        print(text, end="", flush=True)
+
+    def note(self, text: str) -> None:
+        """A line on stderr for people; nothing in JSON mode."""
+        if not self.as_json:
+            self.err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def fields(self, record: Mapping[str, Any]) -> None:
+        """A record, one field per line, without those that say nothing."""
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for name, value in record.items():
+            if value not in (None, "", (), [], {}):
+                table.add_row(name, escape(cell(value)))
+        self.out.print(table)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
+        """Rows under column names, or the sentence ``empty`` on stderr where there are none."""
+        if not rows:
+            self.note(empty)
+            return
+        style = box.SIMPLE_HEAD if self.out.is_terminal else None
+        table = Table(box=style, pad_edge=False, header_style="bold")
+        for number, name in enumerate(columns):
+            numeric = all(isinstance(row[number], int | float | None) for row in rows)
+            table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(cell(value)) for value in row))
+        self.out.print(table)
+
+    @contextmanager
+    def working(self, words: str) -> Iterator[None]:
+        """A spinner with words on a terminal, while the block runs."""
+        if self.as_json or not self.err.is_terminal:
+            yield
+            return
+        with self.err.status(escape(words)):
+            yield
+
+
+def plain(value: Any) -> Any:
+    """``value`` with its dataclasses turned into dictionaries."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def cell(value: Any) -> str:
+    """A value as a reader wants it in a table."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {cell(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(cell(each) for each in value)
+    return str(value)
+
+
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_WIDE)

@@ -1,0 +1,25 @@
+"""``millrace doctor``."""
+
+import click
+
+from millrace.cli.failures import FAILED, OK
+from millrace.cli.invocation import Invocation, JsonCommand, pass_invocation
+from millrace.doctor import Level, examine
+
+_MARKS = {Level.OK: "ok", Level.WARN: "warn", Level.FAIL: "FAIL"}
+
+
+@click.command(cls=JsonCommand)
+@pass_invocation
+def doctor(invocation: Invocation) -> int:
+    """Check settings, packages, disk, ports, Redis, models and device; exits with 1 on a fault."""
+    display = invocation.display
+    with display.working("looking at everything"):
+        findings = list(examine(invocation.environ))
+    failed = any(each.level is Level.FAIL for each in findings)
+    if display.as_json:
+        display.json({"ok": not failed, "findings": findings})
+    else:
+        rows = [(_MARKS[each.level], each.check, each.detail, each.advice) for each in findings]
+        display.table(("", "check", "found", "what to do"), rows, empty="")
+    return FAILED if failed else OK

@@ -1,0 +1,51 @@
+"""A job's events, over as many connections as it takes."""
+
+import json
+from collections.abc import Iterator
+
+from contract.errors import MillraceError, ServerUnreachableError, UnexpectedAnswerError
+from millrace.client.records import Event
+from millrace.client.sse import ServerSentEvent, read_events
+from millrace.client.transport import Transport
+
+
+def follow(transport: Transport, job_id: str, *, after: str = "") -> Iterator[Event]:
+    """Every event of a job after the one with id ``after``, ending with ``done``.
+
+    A connection that breaks is made anew from the last event seen (``Last-Event-ID``), with the
+    transport's pauses; each event that arrives restores its patience.
+    """
+    last_id, failures = after, 0
+    while True:
+        headers = {"Accept": "text/event-stream"}
+        if last_id:
+            headers["Last-Event-ID"] = last_id
+        error: MillraceError = ServerUnreachableError(
+            f"the stream of job {job_id} ended before the job did"
+        )
+        try:
+            with transport.stream(f"/api/v1/jobs/{job_id}/events", headers) as chunks:
+                for received in read_events(chunks):
+                    event = _event(received)
+                    last_id, failures = event.id or last_id, 0
+                    yield event
+                    if event.kind == "done":
+                        return
+        except MillraceError as cause:
+            if not cause.retryable:
+                raise
+            error = cause
+        failures += 1
+        transport.pause(error, failures)
+
+
+def _event(received: ServerSentEvent) -> Event:
+    try:
+        data = json.loads(received.data)
+        return Event(
+            id=received.id, kind=received.name, attempt=int(data.get("attempt") or 0), data=data
+        )
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UnexpectedAnswerError(
+            f"an event of the stream was not understood: {error}"
+        ) from error

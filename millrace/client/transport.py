@@ -1,0 +1,143 @@
+"""Requests that are tried again where that is safe, and answers turned into values or errors."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from contract.errors import MillraceError, ServerUnreachableError, UnexpectedAnswerError
+from millrace.client.problems import problem_error, retry_after_s
+from millrace.client.retries import RetryPolicy
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_TRY_AGAIN = frozenset({429, 502, 503, 504})
+_HEARTBEAT_S = 60.0  # a stream silent for this long is taken for broken
+
+RetryListener = Callable[[MillraceError, float], None]
+
+
+class Transport:
+    """One server, reached over a pool of connections.
+
+    ``on_retry`` is told the error and the pause in seconds before each further try.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float,
+        policy: RetryPolicy,
+        on_retry: RetryListener | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UnexpectedAnswerError(f"{url!r} is not an address like http://127.0.0.1:8000")
+        self.url = url.rstrip("/")
+        self.timeout_s = timeout_s
+        self.policy = policy
+        self._on_retry = on_retry or (lambda _error, _pause_s: None)
+        self._sleep = sleep
+        # A proxy from the environment is for the world outside, never for this machine.
+        outside = parts.hostname not in _LOOPBACK
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=outside)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        patience_s: float = 0.0,
+        repeatable: bool = True,
+    ) -> Any:
+        """The JSON of the answer.
+
+        ``patience_s`` is the time that the server was asked to hold its answer back.
+        ``repeatable`` says that the request may arrive twice; one that may not is tried again
+        only where it cannot have been carried out.
+
+        Raises:
+            MillraceError: the class of the answer's problem code, ServerUnreachableError, or
+                UnexpectedAnswerError.
+        """
+        asked = {name: value for name, value in (params or {}).items() if value is not None}
+        failures = 0
+        while True:
+            wanted_s = None
+            try:
+                response = self._http.request(
+                    method,
+                    path,
+                    json=body,
+                    params=asked,
+                    headers=headers,
+                    timeout=self.timeout_s + patience_s,
+                )
+            except httpx.TransportError as cause:
+                error: MillraceError = self.unreachable(cause)
+                again = repeatable or isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
+            else:
+                if response.is_success:
+                    return _json(response)
+                error = problem_error(response)
+                again = response.status_code in _TRY_AGAIN
+                wanted_s = retry_after_s(response)
+            failures += 1
+            if not again:
+                raise error
+            self.pause(error, failures, wanted_s)
+
+    def pause(self, error: MillraceError, failures: int, wanted_s: float | None = None) -> None:
+        """Wait before the next try after ``failures`` in a row, or raise ``error``."""
+        pause_s = self.policy.pause_s(failures, wanted_s)
+        if pause_s is None:
+            raise error
+        self._on_retry(error, pause_s)
+        self._sleep(pause_s)
+
+    @contextmanager
+    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """The body of a GET as it arrives.
+
+        Raises:
+            ServerUnreachableError: the connection could not be made or broke.
+            MillraceError: the class of the answer's problem code.
+        """
+        timeout = httpx.Timeout(self.timeout_s, read=_HEARTBEAT_S)
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if not response.is_success:
+                    response.read()
+                    raise problem_error(response)
+                yield response.iter_bytes()
+        except httpx.TransportError as cause:
+            raise self.unreachable(cause) from cause
+
+    def unreachable(self, cause: httpx.TransportError) -> ServerUnreachableError:
+        """The error that says so in one line."""
+        if isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout):
+            return ServerUnreachableError(
+                f"no Millrace at {self.url}: start one with `millrace up`, or set MILLRACE_URL"
+            )
+        what = str(cause) or type(cause).__name__
+        return ServerUnreachableError(f"the connection to {self.url} broke: {what}")
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise UnexpectedAnswerError(
+            f"{response.request.url} did not answer JSON: is that address a Millrace?"
+        ) from error

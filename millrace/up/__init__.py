@@ -1,0 +1,1 @@
+"""``millrace up``: every part of Millrace on this machine, supervised."""

@@ -1,0 +1,60 @@
+"""Whether the parts of the stack are ready to serve."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import httpx
+
+from contract.errors import MillraceError
+from contract.settings import Settings
+from millrace.client import Client, RetryPolicy, Worker
+
+_TIMEOUT_S = 1.0
+_FRESH_S = 0.2  # answers are shared by the questions of one moment
+
+
+class FrontProbe:
+    """Asks the front about itself and the workers, a few times per second at most."""
+
+    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
+        url = local_url(settings)
+        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False)
+        self._client = Client(url, timeout_s=_TIMEOUT_S, policy=RetryPolicy(retries=0))
+        self._clock = clock
+        self._workers: Sequence[Worker] = ()
+        self._asked_s = -1.0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+        self._client.close()
+
+    def front_lives(self) -> bool:
+        """Whether the front answers."""
+        return self._answers("/healthz")
+
+    def is_ready(self) -> bool:
+        """Whether a job that is sent now can be run."""
+        return self._answers("/readyz")
+
+    def worker(self, pid: int) -> Worker | None:
+        """The registered worker with this process id, if there is one."""
+        if self._clock() - self._asked_s > _FRESH_S:
+            try:
+                self._workers = self._client.workers().items
+            except MillraceError:
+                self._workers = ()
+            self._asked_s = self._clock()
+        return next((each for each in self._workers if each.pid == pid), None)
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return self._http.get(path).is_success
+        except httpx.TransportError:
+            return False
+
+
+def local_url(settings: Settings) -> str:
+    """Where the front of this machine is reached; MILLRACE_URL may name another."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"

@@ -1,0 +1,82 @@
+"""What can be known about a Redis or Valkey, and whether it may hold jobs."""
+
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from contract.errors import StoreUnavailableError, StoreUnfitError
+
+LEAST_VERSION = (6, 2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisFacts:
+    """A server's answer to INFO, which managed servers allow too; None where it does not say."""
+
+    name: str
+    version: str
+    pid: int | None
+    append_only: bool | None
+    eviction: str | None
+
+
+def read_facts(url: str) -> RedisFacts:
+    """Ask the server. Raises StoreUnavailableError naming the address, without its password."""
+    from contract.store import Connection
+    from contract.store.connection import translated
+
+    client = Connection(url).redis
+    try:
+        with translated():
+            info: dict[str, Any] = client.info()
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(f"{error.detail} (at {public_address(url)})") from error
+    finally:
+        client.close()
+    append_only, pid = info.get("aof_enabled"), info.get("process_id")
+    return RedisFacts(
+        name="Valkey" if info.get("server_name") == "valkey" else "Redis",
+        version=str(info.get("valkey_version") or info.get("redis_version") or "0"),
+        pid=None if pid is None else int(pid),
+        append_only=None if append_only is None else bool(int(append_only)),
+        eviction=info.get("maxmemory_policy"),
+    )
+
+
+def require_fit(facts: RedisFacts, url: str) -> list[str]:
+    """Warnings about a server that may hold jobs.
+
+    Raises:
+        StoreUnfitError: it is too old, or may drop keys.
+    """
+    where = f"{facts.name} {facts.version} at {public_address(url)}"
+    if version_tuple(facts.version) < LEAST_VERSION:
+        least = ".".join(map(str, LEAST_VERSION))
+        raise StoreUnfitError(f"{where} is too old: {least} or newer is needed")
+    if facts.eviction not in (None, "noeviction"):
+        raise StoreUnfitError(
+            f"{where} drops keys when memory is short (maxmemory-policy {facts.eviction}), so it"
+            " would lose jobs: set maxmemory-policy noeviction"
+        )
+    if facts.append_only is False:
+        return [
+            f"{where} has no append-only file: jobs are lost when it restarts; set appendonly yes"
+        ]
+    return []
+
+
+def version_tuple(version: str) -> tuple[int, ...]:
+    """``7.0.15`` as (7, 0, 15); other characters count as the end."""
+    numbers: list[int] = []
+    for part in version.split("."):
+        if not part.isdecimal():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+def public_address(url: str) -> str:
+    """The URL without user and password."""
+    parts = urlsplit(url)
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    return f"{parts.scheme}://{host}:{parts.port or 6379}{parts.path}"
