@@ -1,0 +1,1 @@
+"""The HTTP front: parse, admit, record, hint; then answers, streams and lists."""

@@ -1,0 +1,74 @@
+"""The Flask application, from its collaborators."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from flask import Flask, Response
+
+from contract.queues import HintPublisher
+from contract.settings import Settings
+from contract.store import JobStore
+from model_store.store import ModelStore
+from producer.admission import Admission
+from producer.api import Api
+from producer.catalog import Catalog
+from producer.front import Front
+from producer.openapi import build_document
+from producer.problems import install_error_handlers
+from producer.prompts import CountsTokens
+from producer.routes_events import add_events
+from producer.routes_jobs import add_actions, add_jobs
+from producer.routes_submit import add_submit
+from producer.routes_system import add_documents, add_health, add_lists
+from producer.wakeups import EventHub
+
+
+def create_app(
+    *,
+    settings: Settings,
+    store: JobStore,
+    models: ModelStore,
+    hints: HintPublisher,
+    counter: CountsTokens,
+    hub: EventHub,
+) -> Flask:
+    """A WSGI application that serves the native API. It starts nothing by itself."""
+    app = Flask("producer", static_folder=None)
+    # Twice the same slash, or one too many at the end, is another path: 404 and no redirect.
+    app.url_map.merge_slashes = False
+    install_error_handlers(app, max_backlog=settings.max_backlog)
+    app.after_request(_add_common_headers)
+
+    catalog = Catalog(models)
+    front = Front(
+        settings=settings,
+        store=store,
+        catalog=catalog,
+        hints=hints,
+        admission=Admission(catalog=catalog, store=store, hints=hints, counter=counter),
+        hub=hub,
+    )
+    api = Api(app, max_body_bytes=settings.max_body_bytes)
+    document: dict[str, Any] = {}
+    add_submit(api, front)
+    add_jobs(api, front)
+    add_events(api, front)
+    add_actions(api, front)
+    add_lists(api, front)
+    add_health(api, front)
+    add_documents(api, version=_version(), document=document)
+    document.update(build_document(api.operations, version=_version()))
+    return app
+
+
+def _add_common_headers(response: Response) -> Response:
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    return response
+
+
+def _version() -> str:
+    try:
+        return version("millrace")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

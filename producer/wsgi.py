@@ -1,0 +1,65 @@
+"""Composition root of the front: the environment becomes an application, once per process.
+
+``gunicorn -c python:producer.gunicorn_config producer.wsgi:app`` serves it. Nothing is made when
+this module is imported: threads and connections belong to the process that serves, after its
+fork and after gevent has patched it.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask
+
+from contract.queues import HintPublisher
+from contract.reaper import Reaper
+from contract.settings import Settings
+from contract.store import JobStore, ReapStore
+from model_store.store import ModelStore
+from producer.app import create_app
+from producer.token_counter import TokenCounter
+from producer.wakeups import EventHub
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """What one process of the front runs."""
+
+    flask: Flask
+    hub: EventHub
+    counter: TokenCounter
+    reaper: Reaper
+
+    def close(self) -> None:
+        """End its streams and threads."""
+        self.hub.close()
+        self.counter.close()
+        self.reaper.stop()
+
+
+@functools.cache
+def process() -> Process:
+    """This process's application, with its reaper running. Raises SettingsError."""
+    settings = Settings.from_mapping(os.environ)
+    store = JobStore.connect(settings)
+    hints = HintPublisher(settings)
+    counter = TokenCounter()
+    hub = EventHub(store)
+    flask = create_app(
+        settings=settings,
+        store=store,
+        models=ModelStore(settings.models_dir),
+        hints=hints,
+        counter=counter,
+        hub=hub,
+    )
+    reaper = Reaper(ReapStore(store.connection, settings), hints)
+    reaper.start()
+    return Process(flask=flask, hub=hub, counter=counter, reaper=reaper)
+
+
+def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    """The WSGI callable."""
+    return process().flask(environ, start_response)
