@@ -1,0 +1,112 @@
+"""Tokens on their way to Redis: many jobs' pieces of text in one call, every 30 ms."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from contract.errors import StoreUnavailableError
+from contract.job import Claim
+from contract.store import AttemptStore
+
+_INTERVAL_S = 0.03
+_PATIENCE_S = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class TokenStream:
+    """The text of one attempt that waits to be published. Written by the engine's thread."""
+
+    def __init__(self, claim: Claim, ready: threading.Event) -> None:
+        self.claim = claim
+        self._ready = ready
+        self._lock = threading.Lock()
+        self._pieces: list[str] = []
+        self._offset = 0
+        self._tokens = 0
+
+    def write(self, text: str, completion_tokens: int) -> None:
+        """Add a piece of text; the engine's ``on_text``."""
+        with self._lock:
+            self._pieces.append(text)
+            self._tokens = completion_tokens
+        self._ready.set()
+
+    def take(self) -> tuple[str, int, str, dict[str, Any], int] | None:
+        """What was written since the last call, as an event of PUBLISH."""
+        with self._lock:
+            text = "".join(self._pieces)
+            self._pieces.clear()
+            offset, tokens = self._offset, self._tokens
+            self._offset += len(text)
+        if not text:
+            return None
+        data = {"text": text, "offset": offset, "completion_tokens": tokens}
+        return self.claim.job_id, self.claim.attempt, "token", data, tokens
+
+
+class TokenPublisher:
+    """One thread that publishes the streams of all running jobs.
+
+    Args:
+        on_lost: told of jobs and attempts that no longer hold, for which nothing was written.
+    """
+
+    def __init__(self, store: AttemptStore, on_lost: Callable[[str, int], None]) -> None:
+        self._store = store
+        self._on_lost = on_lost
+        self._ready = threading.Event()
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()  # one flush at a time keeps each stream in order
+        self._streams: dict[str, TokenStream] = {}
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to publish."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._ready.set()
+        self._thread.join(timeout=3)
+
+    def open(self, claim: Claim) -> TokenStream:
+        """A stream for the text of a new attempt."""
+        stream = TokenStream(claim, self._ready)
+        self._streams[claim.job_id] = stream
+        return stream
+
+    def close(self, stream: TokenStream) -> None:
+        """Forget a stream; what it still has is dropped (see :meth:`flush`)."""
+        if self._streams.get(stream.claim.job_id) is stream:
+            del self._streams[stream.claim.job_id]
+
+    def flush(self) -> None:
+        """Publish what every stream has, and return when it is written.
+
+        A server that is away is waited for: the streams keep growing meanwhile and lose nothing.
+        """
+        with self._lock:
+            events = [e for s in list(self._streams.values()) if (e := s.take()) is not None]
+            while events and not self._stopped.is_set():
+                try:
+                    lost = self._store.publish(events)
+                except StoreUnavailableError:
+                    _log.debug("publish.delayed", jobs=len(events))
+                    self._stopped.wait(_PATIENCE_S)
+                    continue
+                for job_id, attempt, *_ in events:
+                    if job_id in lost:
+                        self._on_lost(job_id, attempt)
+                return
+
+    def _run(self) -> None:
+        # The first token of a quiet moment goes out at once, later ones at the interval.
+        while not self._stopped.is_set():
+            self._ready.wait()
+            self._ready.clear()
+            self.flush()
+            self._stopped.wait(_INTERVAL_S)
