@@ -22,11 +22,13 @@ test: check  ## All checks and all tests
 	@exec $(BIN)/python -m pytest -m "not long" $(ARGS)
 
 check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules; no tests
-	@deploy/step "ruff check" $(BIN)/ruff check .
-	@deploy/step "ruff format" $(BIN)/ruff format --check .
-	@deploy/step "mypy --strict" $(BIN)/mypy
-	@deploy/step "codespell" $(BIN)/codespell
-	@deploy/step "import rules" $(BIN)/lint-imports --no-cache
+	@failed=0; \
+	deploy/step "ruff check" $(BIN)/ruff check . || failed=1; \
+	deploy/step "ruff format" $(BIN)/ruff format --check . || failed=1; \
+	deploy/step "mypy --strict" $(BIN)/mypy || failed=1; \
+	deploy/step "codespell" $(BIN)/codespell || failed=1; \
+	deploy/step "import rules" $(BIN)/lint-imports --no-cache || failed=1; \
+	exit $$failed
 
 faults: .venv/.ready-dev  ## The fault tests at their full length
 	@exec $(BIN)/python -m pytest tests/faults $(ARGS)
