@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 BIN := .venv/bin
 ARGS ?=
+PACKAGES := contract producer workers model_store millrace benchmarks
 # What decides whether .venv is up to date.
 RECIPE := setup.cfg pyproject.toml deploy/install
 
@@ -28,6 +29,8 @@ check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules; no test
 	deploy/step "mypy --strict" $(BIN)/mypy || failed=1; \
 	deploy/step "codespell" $(BIN)/codespell || failed=1; \
 	deploy/step "import rules" $(BIN)/lint-imports --no-cache || failed=1; \
+	deploy/step "no module over 300 lines" awk 'END {exit bad} FNR == 301 {print FILENAME; bad = 1}' \
+		$$(find $(PACKAGES) -name '*.py') || failed=1; \
 	exit $$failed
 
 faults: .venv/.ready-dev  ## The fault tests at their full length
