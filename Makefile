@@ -22,7 +22,7 @@ up: run  ## The same as run
 test: check  ## All checks and all tests
 	@exec $(BIN)/python -m pytest -m "not long" $(ARGS)
 
-check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules; no tests
+check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths; no tests
 	@failed=0; \
 	deploy/step "ruff check" $(BIN)/ruff check . || failed=1; \
 	deploy/step "ruff format" $(BIN)/ruff format --check . || failed=1; \
