@@ -81,7 +81,7 @@ class Admission:
         if not submission.replayed:
             _log.info(
                 "job.submitted",
-                job_id=submission.job.id,
+                job=submission.job.id,
                 model=version.ref,
                 task=new.task,
                 cached=submission.job.cached,

@@ -50,21 +50,26 @@ def read_json(request: Request, *, max_bytes: int) -> Any:
 
 
 def parse_json(raw: bytes) -> Any:
-    """Strict JSON: UTF-8, no NaN or Infinity, no name twice in an object. MalformedBodyError."""
+    """Strict JSON: Unicode text, finite numbers, no name twice. Raises MalformedBodyError."""
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedBodyError(f"the body is not UTF-8 at byte {error.start}") from None
     try:
-        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        value = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique)
+        if "\\u" in text:  # only an escape can smuggle in what UTF-8 has no bytes for
+            json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         raise MalformedBodyError(
             f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}"
         ) from None
+    except UnicodeEncodeError:
+        raise MalformedBodyError("the body holds half of a surrogate pair") from None
     except RecursionError:
         raise MalformedBodyError("the body is nested too deeply") from None
     except ValueError:  # the interpreter's limit on the digits of an integer
         raise MalformedBodyError("the body holds a number with too many digits") from None
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -160,7 +165,6 @@ def _escape(step: str) -> str:
 _WORDS: Mapping[str, str] = {
     "extra_forbidden": "is not a field here",
     "missing": "is missing",
-    "string_unicode": "is not valid Unicode text",
 }
 
 

@@ -64,7 +64,7 @@ def problem_response(
         errors=[ProblemField(pointer=each.pointer, detail=each.detail) for each in fields],
         instance=request.path,
     )
-    response = Response(_encodable(problem), status=status, content_type=PROBLEM_JSON)
+    response = Response(problem.model_dump_json(), status=status, content_type=PROBLEM_JSON)
     response.headers.extend(dict(headers or {}))
     return response
 
@@ -133,16 +133,3 @@ def _explain(error: HTTPException, headers: Mapping[str, str]) -> str:
     if error.code == HTTPStatus.NOT_FOUND:
         return f"there is nothing at {request.path}; see /openapi.json for what there is"
     return error.description or error.name
-
-
-def _encodable(problem: Problem) -> bytes:
-    # A detail may quote a lone surrogate of the request, which UTF-8 cannot carry.
-    try:
-        return problem.model_dump_json().encode()
-    except (UnicodeEncodeError, ValueError):
-        cleaned = problem.detail.encode("utf-8", "replace").decode()
-        return (
-            problem.model_copy(update={"detail": cleaned, "instance": ""})
-            .model_dump_json()
-            .encode()
-        )

@@ -228,3 +228,13 @@ class Index(Sent):
     name: Literal["millrace"] = "millrace"
     version: str
     links: dict[str, str]
+
+
+class Document(Sent):
+    """An OpenAPI document."""
+
+    model_config = ConfigDict(extra="allow")
+
+    openapi: str
+    info: dict[str, Any]
+    paths: dict[str, Any]

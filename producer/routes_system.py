@@ -10,6 +10,7 @@ from contract.errors import StoreUnavailableError
 from producer.api import Answer, Api, Reply
 from producer.front import Front
 from producer.response_schemas import (
+    Document,
     Health,
     Index,
     ModelList,
@@ -127,11 +128,7 @@ def add_documents(api: Api, *, version: str, document: dict[str, Any]) -> None:
         "GET",
         "/openapi.json",
         tag="system",
-        replies=(
-            Reply(
-                status=200, meaning="OpenAPI 3.1.", media_type="application/vnd.oai.openapi+json"
-            ),
-        ),
+        replies=(Reply(status=200, meaning="OpenAPI 3.1.", body=Document),),
     )
     def read_openapi() -> Response:
         """This document."""

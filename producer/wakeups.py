@@ -47,6 +47,11 @@ class Subscription:
         self._lagging = True
         self.closed = False
 
+    @property
+    def queued(self) -> int:
+        """Events that wait to be taken."""
+        return len(self._queue)
+
     def take(self, timeout_s: float) -> list[Event]:
         """What has come since the last call; waits at most ``timeout_s`` for something.
 
@@ -157,6 +162,11 @@ class EventHub:
         self.closing.set()
         for reader in self._readers():
             reader.close()
+
+    @property
+    def readers(self) -> int:
+        """How many follow a job now."""
+        return len(self._readers())
 
     def _run(self) -> None:
         with closing(self._store.subscribe()) as bell:
