@@ -47,15 +47,15 @@ class PagedSession:
         past = self._lengths[rows]
         blocks_used = -(-(past + counts) // self._block_size)
         table = self._table[rows, : blocks_used.max()]
+        longest = (past + counts).max()
         is_used = np.arange(table.shape[1]) < blocks_used[:, None]
         feeds = {
             "input_ids": np.concatenate([np.asarray(each, np.int64) for each in batch.values()]),
             "cumulative_sequence_lengths": bounds,
             "past_sequence_lengths": past,
             "block_table": np.where(is_used, table, -1).astype(np.int32),
-            "attention_metadata": np.array(
-                [counts.max(), (past + counts).max(), len(rows)], dtype=np.int32
-            ),
+            # Bounds for a GPU's launch sizes; the CPU form does not look at them.
+            "attention_metadata": np.array([counts.max(), longest, longest], dtype=np.int32),
             "logits_indices": np.arange(bounds[-1], dtype=np.int32),
         }
         [logits] = self._session.run_in_place(["logits"], feeds, self._state)

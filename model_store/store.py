@@ -173,9 +173,9 @@ class ModelStore:
         )
         with self._locked():
             table = self.aliases(name)
-            twins = [each for each in self._versions(name) if each.digest == manifest.digest()]
+            twins = [each for each in self.versions(name) if each.digest == manifest.digest()]
             for twin in twins:
-                if self._is_whole(twin):
+                if self.is_whole(twin):
                     return twin
             number = self._take_number(name)
             path = self.root / name / str(number)
@@ -195,7 +195,8 @@ class ModelStore:
         alias_table.replace_file(counter, f"{number}\n")
         return number
 
-    def _is_whole(self, version: ModelVersion) -> bool:
+    def is_whole(self, version: ModelVersion) -> bool:
+        """Whether every file of a version is as it was imported; a bad one is logged."""
         try:
             self.verify(version)
         except ModelTamperedError as error:
@@ -203,7 +204,8 @@ class ModelStore:
             return False
         return True
 
-    def _versions(self, name: str) -> list[ModelVersion]:
+    def versions(self, name: str) -> list[ModelVersion]:
+        """Every version of one name, oldest first; none when the name is unknown."""
         return [self._read(name, number) for number in self._numbers(name)]
 
     def _numbers(self, name: str) -> list[int]:
@@ -219,6 +221,12 @@ class ModelStore:
     def _locked(self) -> AbstractContextManager[None]:
         self.root.mkdir(parents=True, exist_ok=True)
         return exclusive(self.root / _LOCK)
+
+
+def name_from(text: str) -> str:
+    """The closest model name to some text, such as a file's name."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:64]
+    return name if _is_name(name) else f"model-{name}"[:64]
 
 
 def _split(ref: str) -> tuple[str, str, str]:

@@ -5,6 +5,7 @@ from typing import Any
 from model_store.export.graph import MODEL_FILE
 from model_store.export.llama import LlamaConfig
 from model_store.export.paged_attention import BLOCK_SIZE
+from model_store.export.paged_attention_cuda import CUDA_BLOCK_SIZE
 
 PAGED_INPUTS = (
     "input_ids",
@@ -15,10 +16,11 @@ PAGED_INPUTS = (
     "logits_indices",
 )
 _DEFAULT_BLOCKS = 768
+_CUDA_DEFAULT_BLOCKS = 256
 _DEFAULT_BATCH = 32
 
 
-def genai_config(config: LlamaConfig) -> dict[str, Any]:
+def genai_config(config: LlamaConfig, *, on_cuda: bool) -> dict[str, Any]:
     """The record for ``genai_config.json``.
 
     ``engine.dynamic_batching`` holds the block size that the graph was written with; a worker
@@ -27,7 +29,10 @@ def genai_config(config: LlamaConfig) -> dict[str, Any]:
     past = {f"past_{kind}_names": f"past_key_values.%d.{kind}" for kind in ("key", "value")}
     present = {f"present_{kind}_names": f"present.%d.{kind}" for kind in ("key", "value")}
     decoder = {
-        "session_options": {"log_id": "millrace", "provider_options": []},
+        "session_options": {
+            "log_id": "millrace",
+            "provider_options": [{"cuda": {}}] if on_cuda else [],
+        },
         "filename": MODEL_FILE,
         "head_size": config.head_size,
         "hidden_size": config.hidden,
@@ -51,8 +56,8 @@ def genai_config(config: LlamaConfig) -> dict[str, Any]:
         "decoder": decoder,
     }
     batching = {
-        "block_size": BLOCK_SIZE,
-        "num_blocks": _DEFAULT_BLOCKS,
+        "block_size": CUDA_BLOCK_SIZE if on_cuda else BLOCK_SIZE,
+        "num_blocks": _CUDA_DEFAULT_BLOCKS if on_cuda else _DEFAULT_BLOCKS,
         "max_batch_size": _DEFAULT_BATCH,
     }
     return {

@@ -10,7 +10,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Array = np.ndarray[Any, Any]
-FLOAT, INT32, INT64 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64
+FLOAT, FLOAT16 = TensorProto.FLOAT, TensorProto.FLOAT16
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 
 MODEL_FILE = "model.onnx"
 DATA_FILE = "model.onnx.data"
@@ -32,10 +33,13 @@ class GraphWriter:
     """Collects nodes and weights, then writes ``model.onnx`` and ``model.onnx.data``.
 
     A context manager: the data file is open inside the block. Every method that adds a node
-    returns the name of its first output. The same calls give the same bytes.
+    returns the name of its first output. The same calls give the same bytes. ``float_type`` is
+    what float weights are stored as.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, float_type: int = FLOAT) -> None:
+        self.float_type = float_type
+        self._float_dtype = helper.tensor_dtype_to_np_dtype(float_type)
         self._folder = folder
         self._data = (folder / DATA_FILE).open("wb")
         self._nodes: list[onnx.NodeProto] = []
@@ -93,6 +97,8 @@ class GraphWriter:
 
     def weight(self, name: str, value: Array) -> str:
         """Add a weight; a large one goes to the data file at a page boundary (it is mapped)."""
+        if value.dtype == np.float32:
+            value = value.astype(self._float_dtype, copy=False)
         value = np.ascontiguousarray(value)
         if value.nbytes < _SMALL_BYTES:
             self._initializers[name] = numpy_helper.from_array(value, name)

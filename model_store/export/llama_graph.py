@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from contract.errors import ModelImportError
-from model_store.export.graph import FLOAT, MICROSOFT, GraphWriter
+from model_store.export.graph import FLOAT, FLOAT16, MICROSOFT, GraphWriter
 from model_store.export.llama import Llama
 from model_store.export.paged_attention import (
     HeadLayout,
@@ -13,6 +13,7 @@ from model_store.export.paged_attention import (
     write_batch_layout,
     write_paged_attention,
 )
+from model_store.export.paged_attention_cuda import write_cuda_attention
 from model_store.export.quantization import (
     BLOCK,
     Linear,
@@ -23,25 +24,30 @@ from model_store.export.quantization import (
 )
 from model_store.export.weights import Float32
 
-FORMS = ("fp32", "int8")
+EXACT = "fp32"
+CUDA_FORM = "fp16"
+FORMS = {"cpu": (EXACT, "int8"), "cuda": (CUDA_FORM,)}
+"""The forms in which a llama can be written, by the device that they run on."""
 
 
-def write_llama_graph(llama: Llama, folder: Path, *, form: str = "fp32") -> None:
+def write_llama_graph(llama: Llama, folder: Path, *, form: str = EXACT) -> None:
     """Write ``model.onnx`` and ``model.onnx.data`` into ``folder``.
 
     ``fp32`` computes exactly what the weights say. ``int8`` holds every matrix in 8-bit blocks,
     except the projections to queries, keys and values: rounding those costs the most quality
-    for the least time.
+    for the least time. ``fp16`` is for CUDA.
 
     Raises:
         ModelImportError: the form is unknown, or the sizes do not fit it.
     """
     config = llama.config
-    if form not in FORMS:
-        raise ModelImportError(f"a llama cannot be written as {form!r}; forms: {', '.join(FORMS)}")
+    known = [each for forms in FORMS.values() for each in forms]
+    if form not in known:
+        raise ModelImportError(f"a llama cannot be written as {form!r}; forms: {', '.join(known)}")
     if form == "int8" and (config.hidden % BLOCK or config.feed_forward % BLOCK):
         raise ModelImportError(f"int8 needs hidden sizes that are multiples of {BLOCK}")
-    with GraphWriter(folder) as graph:
+    float_type = FLOAT16 if form == CUDA_FORM else FLOAT
+    with GraphWriter(folder, float_type=float_type) as graph:
         _LlamaWriter(llama, graph, form).write()
         graph.save({"architecture": "llama", "form": form})
 
@@ -53,15 +59,17 @@ class _LlamaWriter:
         self.config = llama.config
         self.weights = llama.weights
         self.graph = graph
-        self.form = form
-        self.linear: Linear = write_int8 if form == "int8" else write_float
+        self.quantized = form == "int8"
+        self.on_cuda = form == CUDA_FORM
+        self.linear: Linear = write_int8 if self.quantized else write_float
         self.residual = ""
 
     def write(self) -> None:
         config, graph = self.config, self.graph
         declare_paged_inputs(graph)
-        graph.output("logits", FLOAT, ["num_logits", config.vocabulary])
-        write_batch_layout(graph)
+        graph.output("logits", graph.float_type, ["num_logits", config.vocabulary])
+        if not self.on_cuda:
+            write_batch_layout(graph)
         cos, sin = config.rotary_tables()
         graph.weight("rotary_cos", cos)
         graph.weight("rotary_sin", sin)
@@ -92,17 +100,14 @@ class _LlamaWriter:
         config, graph = self.config, self.graph
         matrix = np.concatenate([self._read(layer, part) for part in ("q", "k", "v")])
         joined = write_float(graph, x, f"{layer}.qkv", matrix, f"{layer}.qkv_out")
-        width, kv_width = config.heads * config.head_size, config.kv_heads * config.head_size
-        parts = [f"{layer}.q_out", f"{layer}.k_out", f"{layer}.v_out"]
-        sizes = graph.constant([width, kv_width, kv_width])
-        graph.node("Split", [joined, sizes], parts, axis=-1)
         heads = HeadLayout(
             heads=config.heads,
             kv_heads=config.kv_heads,
             head_size=config.head_size,
             scale=config.attention_scale,
         )
-        attended = write_paged_attention(graph, layer, (parts[0], parts[1], parts[2]), heads)
+        attend = write_cuda_attention if self.on_cuda else write_paged_attention
+        attended = attend(graph, layer, joined, heads)
         matrix = self._read(layer, "o")
         return self.linear(graph, attended, f"{layer}.o", matrix, f"{layer}.o_out")
 
@@ -135,7 +140,7 @@ class _LlamaWriter:
 
     def _embed(self, embedding: Float32) -> str:
         graph = self.graph
-        if self.form == "fp32":
+        if not self.quantized:
             return graph.node(
                 "Gather", [graph.weight("embedding", embedding), "input_ids"], "embedded"
             )
@@ -162,7 +167,7 @@ class _LlamaWriter:
         graph, config = self.graph, self.config
         if not config.tied:
             self.linear(graph, x, "output", self.weights.read("output"), "logits")
-        elif self.form == "fp32":
+        elif not self.quantized:
             graph.node("Gemm", [x, "embedding"], "logits", transB=1)
         else:
             inputs = [x, "embedding.q", "embedding.scale"]

@@ -108,17 +108,18 @@ def write_batch_layout(graph: GraphWriter) -> None:
     graph.node("Unsqueeze", ["row_mask", graph.constant([1, 2])], "decode_mask")
 
 
-def write_paged_attention(
-    graph: GraphWriter, layer: int, inputs: tuple[str, str, str], heads: HeadLayout
-) -> str:
-    """One layer's attention; ``inputs`` are query, key and value, ``[tokens, heads * head_size]``.
+def write_paged_attention(graph: GraphWriter, layer: int, qkv: str, heads: HeadLayout) -> str:
+    """One layer's attention; ``qkv`` holds queries, keys and values side by side.
 
     Rotates query and key (tables ``rotary_cos`` and ``rotary_sin``), stores the new keys and
     values, attends, and returns ``[tokens, heads * head_size]``.
     """
     prefix = f"layer{layer}."
     shape: list[int | str] = ["num_blocks", BLOCK_SIZE, heads.kv_heads, heads.head_size]
-    query, key, value = inputs
+    width, kv_width = heads.heads * heads.head_size, heads.kv_heads * heads.head_size
+    query, key, value = (f"{prefix}{name}_in" for name in "qkv")
+    sizes = graph.constant([width, kv_width, kv_width])
+    graph.node("Split", [qkv, sizes], [query, key, value], axis=-1)
     first = graph.constant([0])
     for name, source in (("q", query), ("k", key)):
         graph.node("Unsqueeze", [source, first], f"{prefix}{name}_row")
@@ -129,23 +130,22 @@ def write_paged_attention(
             domain=MICROSOFT,
         )
     lines = graph.constant([-1, heads.kv_heads, heads.head_size])
-    flat = graph.constant([-1, heads.kv_heads * heads.head_size])
+    flat = graph.constant([-1, kv_width])
     for kind, source in (("key", f"{prefix}k_rotated"), ("value", value)):
         past = graph.input(f"past_key_values.{layer}.{kind}", FLOAT, shape)
         present = graph.output(f"present.{layer}.{kind}", FLOAT, shape)
         graph.node("Reshape", [source, lines], f"{prefix}new_{kind}")
         graph.node("ScatterND", [past, "write_slot", f"{prefix}new_{kind}"], present)
         graph.node("Reshape", [present, flat], f"{prefix}{kind}_lines")
-    wide = graph.constant([-1, heads.heads * heads.head_size])
+    wide = graph.constant([-1, width])
     graph.node("Reshape", [f"{prefix}q_rotated", wide], f"{prefix}q")
-    constants = {0: graph.constant(0), 1: graph.constant(1)}
     lists = {"first": first, "second": graph.constant([1]), "wide": wide}
     return graph.node(
         "If",
         ["is_decode"],
         f"{prefix}attended",
         then_branch=_decode_branch(prefix, heads, lists),
-        else_branch=_mixed_branch(prefix, heads, lists, constants[1]),
+        else_branch=_mixed_branch(prefix, heads, lists, graph.constant(1)),
     )
 
 

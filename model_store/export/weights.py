@@ -1,9 +1,12 @@
 """What a writer of graphs needs from a source of weights."""
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from contract.errors import ModelImportError
 
 Floats = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
@@ -18,3 +21,16 @@ class Weights(Protocol):
     def read(self, name: str) -> Float32:
         """The tensor; raises ModelImportError naming it when it is absent."""
         ...
+
+
+class MemoryWeights:
+    """Weights that are arrays already."""
+
+    def __init__(self, tensors: Mapping[str, Float32]) -> None:
+        self._tensors = tensors
+
+    def read(self, name: str) -> Float32:
+        """The tensor. Raises ModelImportError."""
+        if name not in self._tensors:
+            raise ModelImportError(f"there is no weight {name!r}")
+        return self._tensors[name]

@@ -1,0 +1,166 @@
+"""Reads llamas and BERTs out of Hugging Face folders: configuration and safetensors."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from contract.errors import ModelImportError
+from model_store.export.bert import Bert, BertConfig
+from model_store.export.llama import Llama, LlamaConfig
+from model_store.export.weights import Float32
+from model_store.importing.safetensors_file import SafetensorsFiles
+from model_store.tokenizer import CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
+
+CONFIG_FILE = "config.json"
+_LLAMA_NAMES = {
+    "embedding": "model.embed_tokens.weight",
+    "final_norm": "model.norm.weight",
+    "output": "lm_head.weight",
+}
+_LLAMA_LAYER_NAMES = {
+    "attention_norm": "input_layernorm",
+    "q": "self_attn.q_proj",
+    "k": "self_attn.k_proj",
+    "v": "self_attn.v_proj",
+    "o": "self_attn.o_proj",
+    "mlp_norm": "post_attention_layernorm",
+    "gate": "mlp.gate_proj",
+    "up": "mlp.up_proj",
+    "down": "mlp.down_proj",
+}
+
+
+class LlamaFolderWeights:
+    """A llama's weights under this package's names; the layout is the same."""
+
+    def __init__(self, files: SafetensorsFiles) -> None:
+        self._files = files
+
+    def read(self, name: str) -> Float32:
+        """The tensor as float32. Raises ModelImportError."""
+        if name in _LLAMA_NAMES:
+            return self._files.tensor(_LLAMA_NAMES[name])
+        layer, _, part = name.partition(".")
+        return self._files.tensor(f"model.layers.{layer}.{_LLAMA_LAYER_NAMES[part]}.weight")
+
+
+class BertFolderWeights:
+    """A BERT's weights; some folders prefix the names with ``bert.``."""
+
+    def __init__(self, files: SafetensorsFiles) -> None:
+        self._files = files
+
+    def read(self, name: str) -> Float32:
+        """The tensor as float32. Raises ModelImportError."""
+        return self._files.tensor(name if name in self._files else f"bert.{name}")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``config.json`` of the folder. Raises ModelImportError."""
+    path = folder / CONFIG_FILE
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelImportError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict):
+        raise ModelImportError(f"{path} is not a JSON object")
+    return record
+
+
+def refuse_llama_reasons(config: Mapping[str, Any]) -> list[str]:
+    """Why this package cannot write the model exactly by itself; empty when it can."""
+    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    kind = rotary.get("rope_type", rotary.get("type", "default"))
+    reasons = {
+        f"architecture {config.get('architectures')}": config.get("architectures")
+        != ["LlamaForCausalLM"],
+        f"rope scaling {kind!r}": kind != "default",
+        "biases": bool(config.get("attention_bias") or config.get("mlp_bias")),
+        f"activation {config.get('hidden_act')!r}": config.get("hidden_act", "silu") != "silu",
+        "quantized weights": "quantization_config" in config,
+    }
+    return [reason for reason, applies in reasons.items() if applies]
+
+
+def read_llama_folder(folder: Path) -> Llama:
+    """The llama in a Hugging Face folder. Raises ModelImportError."""
+    record = read_config(folder)
+    if reasons := refuse_llama_reasons(record):
+        raise ModelImportError(f"{folder} cannot be written exactly: {', '.join(reasons)}")
+    files = SafetensorsFiles.in_folder(folder)
+    try:
+        config = _llama_config(folder, record, tied="lm_head.weight" not in files)
+    except KeyError as error:
+        raise ModelImportError(f"{folder / CONFIG_FILE} has no {error}") from error
+    return Llama(config=config, weights=LlamaFolderWeights(files))
+
+
+def read_bert_folder(folder: Path) -> Bert:
+    """The sentence encoder in a Hugging Face folder. Raises ModelImportError."""
+    record = read_config(folder)
+    if record.get("hidden_act", "gelu") != "gelu":
+        raise ModelImportError(f"{folder}: activation {record['hidden_act']!r} is not supported")
+    if record.get("position_embedding_type", "absolute") != "absolute":
+        raise ModelImportError(f"{folder}: only absolute positions are supported")
+    _refuse_other_pooling(folder)
+    try:
+        config = BertConfig(
+            layers=record["num_hidden_layers"],
+            hidden=record["hidden_size"],
+            heads=record["num_attention_heads"],
+            feed_forward=record["intermediate_size"],
+            vocabulary=record["vocab_size"],
+            context_length=record["max_position_embeddings"],
+            norm_epsilon=record["layer_norm_eps"],
+        )
+    except KeyError as error:
+        raise ModelImportError(f"{folder / CONFIG_FILE} has no {error}") from error
+    return Bert(config=config, weights=BertFolderWeights(SafetensorsFiles.in_folder(folder)))
+
+
+def copy_tokenizer(source: Path, folder: Path) -> None:
+    """Copy the tokenizer's files. Raises ModelImportError when there is no tokenizer.json."""
+    if not (source / TOKENIZER_FILE).is_file():
+        raise ModelImportError(f"{source} has no {TOKENIZER_FILE}")
+    for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, CHAT_TEMPLATE_FILE):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
+
+
+def _llama_config(folder: Path, record: Mapping[str, Any], *, tied: bool) -> LlamaConfig:
+    generation = folder / "generation_config.json"
+    ends = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    eos = ends.get("eos_token_id", record.get("eos_token_id"))
+    if eos is None:
+        raise ModelImportError(f"{folder / CONFIG_FILE} names no eos_token_id")
+    eos_ids = tuple(eos) if isinstance(eos, list) else (eos,)
+    heads, pad = record["num_attention_heads"], record.get("pad_token_id")
+    rotary = record.get("rope_parameters") or {}
+    return LlamaConfig(
+        layers=record["num_hidden_layers"],
+        hidden=record["hidden_size"],
+        heads=heads,
+        kv_heads=record.get("num_key_value_heads") or heads,
+        head_size=record.get("head_dim") or record["hidden_size"] // heads,
+        feed_forward=record["intermediate_size"],
+        vocabulary=record["vocab_size"],
+        context_length=record["max_position_embeddings"],
+        rms_epsilon=record["rms_norm_eps"],
+        rope_base=float(rotary.get("rope_theta", record.get("rope_theta", 10000.0))),
+        tied=tied,
+        bos_token_id=record.get("bos_token_id"),
+        eos_token_ids=eos_ids,
+        pad_token_id=eos_ids[0] if pad is None else pad,
+    )
+
+
+def _refuse_other_pooling(folder: Path) -> None:
+    path = folder / "1_Pooling" / CONFIG_FILE
+    if not path.is_file():
+        return
+    modes = json.loads(path.read_text(encoding="utf-8"))
+    used = [mode for mode, on in modes.items() if mode.startswith("pooling_mode_") and on is True]
+    if used != ["pooling_mode_mean_tokens"]:
+        raise ModelImportError(f"{path}: only mean pooling is supported, not {used}")
