@@ -1,10 +1,11 @@
 """How the answer of a job is shown."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from millrace.cli.display import Display, plain
+from millrace.cli.display import Display
 from millrace.client import Job
 
 
@@ -30,7 +31,7 @@ def show_job(display: Display, job: Job) -> None:
     if display.as_json:
         display.json(job)
         return
-    record: dict[str, Any] = plain(job)
+    record: dict[str, Any] = dataclasses.asdict(job)
     output = record.pop("output", None)
     for name in ("created_at", "started_at", "completed_at", "expires_at"):
         record[name] = moment(record[name])

@@ -27,7 +27,7 @@ class Display:
 
     def json(self, value: Any) -> None:
         """One JSON value in one line on stdout."""
-        print(json.dumps(plain(value), ensure_ascii=False), flush=True)
+        print(json.dumps(value, default=_plain, ensure_ascii=False), flush=True)
 
     def text(self, text: str) -> None:
         """A line on stdout, exactly as it is."""
@@ -76,15 +76,6 @@ class Display:
             yield
 
 
-def plain(value: Any) -> Any:
-    """``value`` with its dataclasses turned into dictionaries."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    if isinstance(value, list | tuple):
-        return [plain(each) for each in value]
-    return value
-
-
 def cell(value: Any) -> str:
     """A value as a reader wants it in a table."""
     if value is None:
@@ -98,6 +89,11 @@ def cell(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(cell(each) for each in value)
     return str(value)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    """What json does not know and this command prints: frozen records."""
+    return dataclasses.asdict(value)
 
 
 def _console(*, stderr: bool) -> Console:

@@ -87,7 +87,7 @@ def import_(invocation: Invocation, source: str) -> None:
     store = _store(invocation)
     screen = Screen(as_json=False, console=invocation.display.err)
     with needs("import"), screen.progress(f"importing {source}") as progress:
-        from model_store.importing import import_model
+        from model_store.importing.pipeline import import_model
 
         version = import_model(store, source, progress)
     _tell(invocation, store, version, "imported")

@@ -9,7 +9,7 @@ import click
 
 from contract.errors import InvalidRequestError
 from millrace.cli.answers import show_output
-from millrace.cli.display import Display, plain
+from millrace.cli.display import Display
 from millrace.cli.invocation import Invocation, JsonCommand, pass_invocation, url_option
 from millrace.client import Job, JobHandle
 
@@ -103,7 +103,7 @@ def _follow(handle: JobHandle, display: Display) -> None:
         display.note(f"\njob {handle.id} goes on; `millrace cancel {handle.id}` stops it")
         raise
     if display.as_json:
-        display.json({"type": "job", "job": plain(handle.job)})
+        display.json({"type": "job", "job": handle.job})
     else:
         display.piece("\n")
         display.note(summary(handle.job, first_s, time.monotonic() - began))

@@ -15,7 +15,7 @@ def ensure_models(settings: Settings, screen: Screen) -> str | None:
         ModelImportError: an import failed.
     """
     from model_store import ModelStore
-    from model_store.importing import SOURCES, import_model
+    from model_store.importing.catalog import CATALOG
 
     store = ModelStore(settings.models_dir)
     speaker = None
@@ -25,8 +25,10 @@ def ensure_models(settings: Settings, screen: Screen) -> str | None:
             version = store.resolve(ref)
             what = "is here"
         except UnknownModelError:
-            if ref not in SOURCES:
+            if ref not in CATALOG:
                 raise
+            from model_store.importing.pipeline import import_model
+
             with screen.progress(f"importing {ref}") as progress:
                 version = import_model(store, ref, progress)
             what = f"imported into {settings.models_dir}"

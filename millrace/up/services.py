@@ -69,7 +69,7 @@ def flower_spec(settings: Settings, folder: DataFolder, environ: Mapping[str, st
         ),
         environ=environ,
         log=folder.log("flower"),
-        stop_rank=1,
+        stop_rank=0,
         stop_s=4.0,
     )
 
