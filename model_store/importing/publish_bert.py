@@ -11,7 +11,7 @@ from model_store.export.bert import Bert
 from model_store.export.bert_graph import OUTPUT, write_bert_graph
 from model_store.export.graph import MODEL_FILE
 from model_store.importing.model_card import write_model_card
-from model_store.importing.reference_bert import reference_embedding
+from model_store.importing.reference_bert import reference_embeddings
 from model_store.importing.task import ImportTask
 from model_store.importing.texts import EXACTNESS, QUALITY
 from model_store.manifest import GoldenEmbedding, Manifest, ModelVersion
@@ -39,7 +39,7 @@ def publish_bert(task: ImportTask, folder: Path, bert: Bert) -> ModelVersion:
     limit = bert.config.context_length
     texts = [tokenizer.encode(text)[:limit] for text in _TEXTS]
     session = open_session(folder / MODEL_FILE)
-    expected = np.stack([reference_embedding(bert, text) for text in texts])
+    expected = reference_embeddings(bert, texts)
     alone = np.concatenate([embed(session, [text]) for text in texts])
     error = float(max(np.abs(each - expected).max() for each in (alone, embed(session, texts))))
     if not error <= _TOLERANCE:  # NaN too

@@ -1,6 +1,7 @@
 """A plain forward pass of a BERT sentence encoder in numpy: the reference for its graph."""
 
 from collections.abc import Sequence
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -8,35 +9,36 @@ from model_store.export.bert import Bert
 from model_store.export.weights import Float32
 
 
-def reference_embedding(bert: Bert, tokens: Sequence[int]) -> Float32:
-    """The embedding ``[hidden]`` of one text, of length 1 (Devlin et al., BERT, 2019)."""
-    read, config = bert.weights.read, bert.config
-    x = read("embeddings.word_embeddings.weight")[np.asarray(tokens)]
-    x = x + read("embeddings.position_embeddings.weight")[: len(tokens)]
+def reference_embeddings(bert: Bert, texts: Sequence[Sequence[int]]) -> Float32:
+    """Embeddings ``[texts, hidden]`` of length 1 (Devlin et al., BERT, 2019)."""
+    read, size = bert.weights.read, bert.config.head_size
+    spans = [slice(start, end) for start, end in pairwise(np.cumsum([0, *map(len, texts)]))]
+    places = read("embeddings.position_embeddings.weight")
+    x = read("embeddings.word_embeddings.weight")[np.concatenate([np.asarray(t) for t in texts])]
+    x = x + np.concatenate([places[: len(text)] for text in texts])
     x = _norm(bert, "embeddings.LayerNorm", x + read("embeddings.token_type_embeddings.weight")[0])
-    for layer in range(config.layers):
+    for layer in range(bert.config.layers):
         prefix = f"encoder.layer.{layer}."
         q, k, v = (
             _linear(bert, f"{prefix}attention.self.{part}", x) for part in ("query", "key", "value")
         )
-        heads = [
-            slice(head * config.head_size, (head + 1) * config.head_size)
-            for head in range(config.heads)
-        ]
-        h = np.concatenate([_attend(q[:, part], k[:, part], v[:, part]) for part in heads], axis=-1)
+        h = np.empty_like(x)
+        for span, head in product(spans, range(bert.config.heads)):
+            part = (span, slice(head * size, (head + 1) * size))
+            h[part] = _attend(q[part], k[part], v[part])
         h = _linear(bert, f"{prefix}attention.output.dense", h)
         x = _norm(bert, f"{prefix}attention.output.LayerNorm", x + h)
         h = _gelu(_linear(bert, f"{prefix}intermediate.dense", x))
         h = _linear(bert, f"{prefix}output.dense", h)
         x = _norm(bert, f"{prefix}output.LayerNorm", x + h)
-    mean = x.mean(axis=0)
-    embedding: Float32 = mean / np.linalg.norm(mean)
-    return embedding
+    means = np.stack([x[span].mean(axis=0) for span in spans])
+    embeddings: Float32 = means / np.linalg.norm(means, axis=-1, keepdims=True)
+    return embeddings
 
 
 def _linear(bert: Bert, name: str, x: Float32) -> Float32:
-    product: Float32 = x @ bert.weights.read(f"{name}.weight").T
-    return product + bert.weights.read(f"{name}.bias")
+    result: Float32 = x @ bert.weights.read(f"{name}.weight").T
+    return result + bert.weights.read(f"{name}.bias")
 
 
 def _norm(bert: Bert, name: str, x: Float32) -> Float32:

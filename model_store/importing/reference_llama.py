@@ -4,8 +4,8 @@ It is written from the papers (Touvron et al., LLaMA, 2023; Su et al., RoFormer,
 shares nothing with the graph writer but the numbers and the weights.
 """
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -19,8 +19,7 @@ def reference_logits(llama: Llama, texts: Sequence[Sequence[int]]) -> list[Float
     Each layer's weights are read once for all texts, so that they need not fit in memory.
     """
     config, weights = llama.config, llama.weights
-    bounds = np.cumsum([0, *map(len, texts)])
-    spans = [slice(start, end) for start, end in itertools.pairwise(bounds)]
+    spans = [slice(start, end) for start, end in pairwise(np.cumsum([0, *map(len, texts)]))]
     x = weights.read("embedding")[np.concatenate([np.asarray(text) for text in texts])]
     for layer in range(config.layers):
         get = {

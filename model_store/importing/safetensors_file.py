@@ -59,7 +59,8 @@ class SafetensorsFiles:
         values = np.frombuffer(data, dtype=_TYPES[kind])
         if kind == "BF16":  # the upper half of a float32
             values = (values.astype(np.uint32) << 16).view(np.float32)
-        return values.astype(np.float32, copy=False).reshape(shape)
+        # A file may lay its bytes anywhere; BLAS is slow on arrays that are not aligned.
+        return np.require(values.reshape(shape), np.float32, ["ALIGNED"])
 
     def _open(self, path: Path) -> None:
         with path.open("rb") as file:
