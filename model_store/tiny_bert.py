@@ -24,7 +24,6 @@ from model_store.tiny_text import TEXT
 from model_store.tokenizer import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 
 _SEED = 20240301
-_VOCABULARY = 400
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
@@ -34,7 +33,7 @@ def write_tiny_bert(store: ModelStore, name: str = "tiny-embed") -> ModelVersion
     Equal calls give equal digests.
     """
     with store.stage(name) as folder:
-        bert = random_bert(_train_tokenizer(folder))
+        bert = random_bert(_write_tokenizer(folder))
         source = {"kind": "tiny", "seed": _SEED}
         return publish_bert(ImportTask(store=store, name=name, source=source), folder, bert)
 
@@ -82,16 +81,20 @@ def random_bert(tokenizer: Tokenizer) -> Bert:
     return Bert(config=config, weights=MemoryWeights(tensors))
 
 
-def _train_tokenizer(folder: Path) -> Tokenizer:
-    """Train and write a WordPiece tokenizer in BERT's way."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+def _write_tokenizer(folder: Path) -> Tokenizer:
+    """Write a WordPiece tokenizer in BERT's way: the words of the text, and its letters."""
+    normalizer, splitter = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    words = {word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(TEXT))}
+    letters = {letter for word in words for letter in word}
+    pieces = [*_SPECIAL, *sorted(letters), *sorted(f"##{each}" for each in letters)]
+    pieces += sorted(words - letters)
+    # The library's trainer numbers equally frequent pieces differently on each run.
+    vocabulary = {piece: index for index, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
     tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=_VOCABULARY, special_tokens=list(_SPECIAL), show_progress=False
-    )
-    tokenizer.train_from_iterator(TEXT.strip().splitlines(), trainer)
+    tokenizer.add_special_tokens(list(_SPECIAL))
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         special_tokens=[(each, tokenizer.token_to_id(each)) for each in ("[CLS]", "[SEP]")],

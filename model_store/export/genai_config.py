@@ -55,15 +55,19 @@ def genai_config(config: LlamaConfig, *, on_cuda: bool) -> dict[str, Any]:
         "context_length": config.context_length,
         "decoder": decoder,
     }
-    batching = {
-        "block_size": CUDA_BLOCK_SIZE if on_cuda else BLOCK_SIZE,
-        "num_blocks": _CUDA_DEFAULT_BLOCKS if on_cuda else _DEFAULT_BLOCKS,
-        "max_batch_size": _DEFAULT_BATCH,
-    }
     return {
         "model": model,
         "search": {"max_length": config.context_length, "do_sample": False},
-        "engine": {"dynamic_batching": batching},
+        "engine": {"dynamic_batching": batching_config(on_cuda=on_cuda)},
+    }
+
+
+def batching_config(*, on_cuda: bool) -> dict[str, int]:
+    """The shape of the cache: the block size is the graph's, the rest is a worker's to change."""
+    return {
+        "block_size": CUDA_BLOCK_SIZE if on_cuda else BLOCK_SIZE,
+        "num_blocks": _CUDA_DEFAULT_BLOCKS if on_cuda else _DEFAULT_BLOCKS,
+        "max_batch_size": _DEFAULT_BATCH,
     }
 
 

@@ -29,43 +29,28 @@ def value_info(
     return helper.make_tensor_value_info(name, element_type, shape)
 
 
-class GraphWriter:
-    """Collects nodes and weights, then writes ``model.onnx`` and ``model.onnx.data``.
+class GraphBuilder:
+    """Collects nodes, inputs, outputs and small constants.
 
-    A context manager: the data file is open inside the block. Every method that adds a node
-    returns the name of its first output. The same calls give the same bytes. ``float_type`` is
-    what float weights are stored as.
+    Every method that adds a node returns the name of its first output. ``float_type`` is what
+    the floats in the graph are.
     """
 
-    def __init__(self, folder: Path, *, float_type: int = FLOAT) -> None:
+    def __init__(self, *, float_type: int = FLOAT) -> None:
         self.float_type = float_type
-        self._float_dtype = helper.tensor_dtype_to_np_dtype(float_type)
-        self._folder = folder
-        self._data = (folder / DATA_FILE).open("wb")
-        self._nodes: list[onnx.NodeProto] = []
-        self._initializers: dict[str, onnx.TensorProto] = {}
-        self._inputs: list[onnx.ValueInfoProto] = []
-        self._outputs: list[onnx.ValueInfoProto] = []
-
-    def __enter__(self) -> "GraphWriter":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._data.close()
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.outputs: list[onnx.ValueInfoProto] = []
 
     def input(self, name: str, element_type: int, shape: Sequence[int | str]) -> str:
         """Declare a graph input."""
-        self._inputs.append(value_info(name, element_type, shape))
+        self.inputs.append(value_info(name, element_type, shape))
         return name
 
     def output(self, name: str, element_type: int, shape: Sequence[int | str]) -> str:
         """Declare a graph output."""
-        self._outputs.append(value_info(name, element_type, shape))
+        self.outputs.append(value_info(name, element_type, shape))
         return name
 
     def node(
@@ -79,7 +64,7 @@ class GraphWriter:
     ) -> str:
         """Add one operator; an empty name leaves out an optional input or output."""
         names = [outputs] if isinstance(outputs, str) else list(outputs)
-        self._nodes.append(
+        self.nodes.append(
             helper.make_node(
                 operator, list(inputs), names, name=names[0], domain=domain, **attributes
             )
@@ -90,10 +75,34 @@ class GraphWriter:
         """An int64 constant; equal values share one."""
         text = str(value) if isinstance(value, int) else "x".join(map(str, value)) + "_list"
         name = "const_" + text.replace("-", "m")
-        if name not in self._initializers:
+        if name not in self.initializers:
             array = np.array(value, dtype=np.int64)
-            self._initializers[name] = numpy_helper.from_array(array, name)
+            self.initializers[name] = numpy_helper.from_array(array, name)
         return name
+
+
+class GraphWriter(GraphBuilder):
+    """Writes ``model.onnx`` and ``model.onnx.data``; the same calls give the same bytes.
+
+    A context manager: the data file is open inside the block.
+    """
+
+    def __init__(self, folder: Path, *, float_type: int = FLOAT) -> None:
+        super().__init__(float_type=float_type)
+        self._float_dtype = helper.tensor_dtype_to_np_dtype(float_type)
+        self._folder = folder
+        self._data = (folder / DATA_FILE).open("wb")
+
+    def __enter__(self) -> "GraphWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._data.close()
 
     def weight(self, name: str, value: Array) -> str:
         """Add a weight; a large one goes to the data file at a page boundary (it is mapped)."""
@@ -101,7 +110,7 @@ class GraphWriter:
             value = value.astype(self._float_dtype, copy=False)
         value = np.ascontiguousarray(value)
         if value.nbytes < _SMALL_BYTES:
-            self._initializers[name] = numpy_helper.from_array(value, name)
+            self.initializers[name] = numpy_helper.from_array(value, name)
             return name
         self._data.write(b"\0" * (-self._data.tell() % _PAGE_BYTES))
         tensor = TensorProto(
@@ -114,24 +123,24 @@ class GraphWriter:
         for key, entry in place.items():
             tensor.external_data.add(key=key, value=str(entry))
         self._data.write(value.data.cast("B"))
-        self._initializers[name] = tensor
+        self.initializers[name] = tensor
         return name
 
     def view(self, name: str, of: str, shape: Sequence[int]) -> str:
         """The large weight ``of`` under another shape, without a second copy of its bytes."""
         tensor = TensorProto()
-        tensor.CopyFrom(self._initializers[of])
+        tensor.CopyFrom(self.initializers[of])
         tensor.name = name
         tensor.ClearField("dims")
         tensor.dims.extend(shape)
-        self._initializers[name] = tensor
+        self.initializers[name] = tensor
         return name
 
     def save(self, metadata: Mapping[str, str]) -> None:
         """Write the graph; call it last, inside the block."""
         self._data.flush()
         graph = helper.make_graph(
-            self._nodes, "model", self._inputs, self._outputs, list(self._initializers.values())
+            self.nodes, "model", self.inputs, self.outputs, list(self.initializers.values())
         )
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(MICROSOFT, 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
-from model_store.export.graph import FLOAT, INT32, INT64, MICROSOFT, GraphWriter, value_info
+from model_store.export.graph import FLOAT, INT32, INT64, MICROSOFT, GraphBuilder, value_info
 
 BLOCK_SIZE = 16
 """Tokens in one cache block of the CPU form."""
@@ -28,15 +28,17 @@ _INT64_MAX = 2**63 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadLayout:
-    """Heads of one attention layer."""
+    """Heads of one attention layer, and the names of its tables for rotation."""
 
     heads: int
     kv_heads: int
     head_size: int
     scale: float
+    cos: str = "rotary_cos"
+    sin: str = "rotary_sin"
 
 
-def declare_paged_inputs(graph: GraphWriter) -> None:
+def declare_paged_inputs(graph: GraphBuilder) -> None:
     """Declare the inputs that do not belong to a layer."""
     graph.input("input_ids", INT64, ["num_tokens"])
     graph.input("cumulative_sequence_lengths", INT32, ["batch_plus_1"])
@@ -46,7 +48,7 @@ def declare_paged_inputs(graph: GraphWriter) -> None:
     graph.input("logits_indices", INT32, ["num_logits"])
 
 
-def write_batch_layout(graph: GraphWriter) -> None:
+def write_batch_layout(graph: GraphBuilder) -> None:
     """Compute, once for all layers, where each token stands and where its cache lines lie.
 
     Leaves these values: ``starts, ends, past, total`` ``[rows]``, ``position`` ``[1, tokens]``,
@@ -108,10 +110,10 @@ def write_batch_layout(graph: GraphWriter) -> None:
     graph.node("Unsqueeze", ["row_mask", graph.constant([1, 2])], "decode_mask")
 
 
-def write_paged_attention(graph: GraphWriter, layer: int, qkv: str, heads: HeadLayout) -> str:
+def write_paged_attention(graph: GraphBuilder, layer: int, qkv: str, heads: HeadLayout) -> str:
     """One layer's attention; ``qkv`` holds queries, keys and values side by side.
 
-    Rotates query and key (tables ``rotary_cos`` and ``rotary_sin``), stores the new keys and
+    Rotates queries and keys, stores the new keys and
     values, attends, and returns ``[tokens, heads * head_size]``.
     """
     prefix = f"layer{layer}."
@@ -125,7 +127,7 @@ def write_paged_attention(graph: GraphWriter, layer: int, qkv: str, heads: HeadL
         graph.node("Unsqueeze", [source, first], f"{prefix}{name}_row")
         graph.node(
             "RotaryEmbedding",
-            [f"{prefix}{name}_row", "position", "rotary_cos", "rotary_sin"],
+            [f"{prefix}{name}_row", "position", heads.cos, heads.sin],
             f"{prefix}{name}_rotated",
             domain=MICROSOFT,
         )
@@ -224,7 +226,7 @@ def _attention(inputs: list[str], output: str, heads: HeadLayout) -> onnx.NodePr
     )
 
 
-def _columns(graph: GraphWriter, names: list[str], output: str) -> None:
+def _columns(graph: GraphBuilder, names: list[str], output: str) -> None:
     """Stack vectors side by side into ``[tokens, len(names)]``."""
     columns = [graph.node("Unsqueeze", [name, graph.constant([1])], f"{name}_c") for name in names]
     graph.node("Concat", columns, output, axis=1)

@@ -3,17 +3,17 @@
 The inputs are those of ``paged_attention``; the operator finds each token's place by itself.
 """
 
-from model_store.export.graph import MICROSOFT, GraphWriter
+from model_store.export.graph import MICROSOFT, GraphBuilder
 from model_store.export.paged_attention import HeadLayout
 
 CUDA_BLOCK_SIZE = 256
 """Tokens in one cache block; the kernels want multiples of 256."""
 
 
-def write_cuda_attention(graph: GraphWriter, layer: int, qkv: str, heads: HeadLayout) -> str:
+def write_cuda_attention(graph: GraphBuilder, layer: int, qkv: str, heads: HeadLayout) -> str:
     """One layer's attention, rotation included; ``qkv`` holds all three side by side.
 
-    Uses the tables ``rotary_cos`` and ``rotary_sin``; returns ``[tokens, heads * head_size]``.
+    Returns ``[tokens, heads * head_size]``.
     """
     shape: list[int | str] = ["num_blocks", CUDA_BLOCK_SIZE, heads.kv_heads, heads.head_size]
     past = [
@@ -26,7 +26,7 @@ def write_cuda_attention(graph: GraphWriter, layer: int, qkv: str, heads: HeadLa
     ]
     lengths = ["cumulative_sequence_lengths", "past_sequence_lengths", "block_table"]
     # After the tables: slot mapping, sink, two norms and two scales, none of which a llama has.
-    inputs = [qkv, "", "", *past, *lengths, "rotary_cos", "rotary_sin", *[""] * 6]
+    inputs = [qkv, "", "", *past, *lengths, heads.cos, heads.sin, *[""] * 6]
     return graph.node(
         "PagedAttention",
         [*inputs, "attention_metadata"],

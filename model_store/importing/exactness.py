@@ -70,21 +70,24 @@ def compare(
     )
 
 
-def check_round_trip(tokenizer: TextTokenizer, vocabulary: int) -> int:
-    """Check that text survives encoding and decoding; the number of texts.
+def check_round_trip(tokenizer: TextTokenizer, vocabulary: int, *, lossless: bool) -> int:
+    """Check that text survives encoding and decoding; the number of texts that do.
+
+    Odd texts must survive a ``lossless`` tokenizer only.
 
     Raises:
         ModelImportError: names the text that does not, or a token that the model does not have.
     """
-    for text in (*ROUND_TRIP, *EXACTNESS):
+    survivors = 0
+    for text in (*EXACTNESS, *ROUND_TRIP):
         ids = tokenizer.encode(text, special_tokens=False)
-        if tokenizer.decode(ids) != text:
-            raise ModelImportError(
-                f"the tokenizer turns {text!r} into {tokenizer.decode(ids)!r} and back"
-            )
+        found = tokenizer.decode(ids)
         if max(ids) >= vocabulary:
             raise ModelImportError(f"the tokenizer has token {max(ids)}; the model {vocabulary}")
-    return len(ROUND_TRIP) + len(EXACTNESS)
+        if found != text and (lossless or text in EXACTNESS):
+            raise ModelImportError(f"the tokenizer turns {text!r} into {found!r}")
+        survivors += found == text
+    return survivors
 
 
 Step = dict[int, int]

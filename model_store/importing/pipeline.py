@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelImportError
-from model_store.export.llama_graph import CUDA_FORM, EXACT
 from model_store.importing.catalog import CATALOG, NamedModel
 from model_store.importing.download import obtain
 from model_store.importing.progress import Progress, no_progress
-from model_store.importing.recipes import RECIPES, recognise
+from model_store.importing.recipes import RECIPES, default_form, recognise
 from model_store.importing.task import ImportTask
 from model_store.manifest import ModelVersion
 from model_store.store import ModelStore, name_from
@@ -58,7 +57,7 @@ def import_model(
     task = ImportTask(
         store=store,
         name=name or (source if device == "cpu" else f"{source}-{device}"),
-        form=form or (model.form if device == "cpu" else _default_form(model.kind, device)),
+        form=form or (model.form if device == "cpu" else default_form(model.kind, Path(), device)),
         device=device,
         source=_describe(model),
         progress=progress,
@@ -83,7 +82,7 @@ def _import_path(task: ImportTask, path: Path, form: str | None) -> ModelVersion
     task = dataclasses.replace(
         task,
         name=task.name or name_from(path.stem if path.is_file() else path.resolve().name),
-        form=form or _default_form(kind, task.device),
+        form=form or default_form(kind, path, task.device),
         source=record,
     )
     return _find_same(task) or _run(task, kind, path)
@@ -92,10 +91,6 @@ def _import_path(task: ImportTask, path: Path, form: str | None) -> ModelVersion
 def _run(task: ImportTask, kind: str, path: Path) -> ModelVersion:
     with task.store.stage(task.name) as folder:
         return RECIPES[kind](task, path, folder)
-
-
-def _default_form(kind: str, device: str) -> str:
-    return CUDA_FORM if device == "cuda" and kind != "bert" else EXACT
 
 
 def _describe(model: NamedModel) -> dict[str, Any]:

@@ -63,27 +63,28 @@ def publish_bert(task: ImportTask, folder: Path, bert: Bert) -> ModelVersion:
     return task.store.add(task.name, folder, manifest)
 
 
-def embed(session: Session, texts: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+def embed(
+    session: Session, texts: Sequence[Sequence[int]], output: str = OUTPUT
+) -> NDArray[np.float32]:
     """Embeddings ``[texts, dimensions]`` of token lists, padded to the longest."""
     ids = np.zeros((len(texts), max(map(len, texts))), np.int64)
     mask = np.zeros_like(ids)
     for row, tokens in enumerate(texts):
         ids[row, : len(tokens)] = tokens
         mask[row, : len(tokens)] = 1
-    [vectors] = session.run([OUTPUT], {"input_ids": ids, "attention_mask": mask})
+    feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    wanted = {name: value for name, value in feeds.items() if name in session.inputs}
+    [vectors] = session.run([output], wanted)
     return vectors
 
 
 def record_golden_embeddings(
-    session: Session, tokenizer: TextTokenizer
+    session: Session, tokenizer: TextTokenizer, output: str = OUTPUT
 ) -> tuple[GoldenEmbedding, ...]:
     """The embeddings of two texts, each embedded alone."""
-    return tuple(
-        GoldenEmbedding(
-            input={"texts": [text]},
-            embedding=tuple(
-                round(float(each), 7) for each in embed(session, [tokenizer.encode(text)])[0]
-            ),
-        )
-        for text in EXACTNESS[:_GOLDEN]
-    )
+    goldens = []
+    for text in EXACTNESS[:_GOLDEN]:
+        vector = embed(session, [tokenizer.encode(text)], output)[0]
+        rounded = tuple(round(float(each), 7) for each in vector)
+        goldens.append(GoldenEmbedding(input={"texts": [text]}, embedding=rounded))
+    return tuple(goldens)

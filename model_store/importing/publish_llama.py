@@ -21,7 +21,7 @@ from model_store.importing.model_card import write_model_card
 from model_store.importing.quality import compare_answers, measure_quality
 from model_store.importing.task import ImportTask
 from model_store.importing.texts import EXACTNESS, QUALITY
-from model_store.manifest import Manifest, ModelVersion
+from model_store.manifest import UNBOUNDED_TOKEN_BYTES, Manifest, ModelVersion
 from model_store.paged_session import PagedSession
 from model_store.token_bytes import max_token_bytes
 from model_store.tokenizer import TextTokenizer
@@ -43,9 +43,10 @@ def publish_llama(task: ImportTask, folder: Path, llama: Llama) -> ModelVersion:
     task.step("writing the graph")
     write_llama_folder(llama, folder, form=task.form)
     tokenizer = TextTokenizer.load(folder)
-    quality: dict[str, Any] = {
-        "tokenizer_round_trips": check_round_trip(tokenizer, llama.config.vocabulary)
-    }
+    token_bytes = max_token_bytes(folder)
+    lossless = token_bytes < UNBOUNDED_TOKEN_BYTES
+    survivors = check_round_trip(tokenizer, llama.config.vocabulary, lossless=lossless)
+    quality: dict[str, Any] = {"tokenizer_round_trips": survivors}
     if task.form == EXACT:
         session = _open(task, folder, tokenizer)
         answers = again = _validate(task, session, llama, tokenizer, quality)
@@ -70,7 +71,7 @@ def publish_llama(task: ImportTask, folder: Path, llama: Llama) -> ModelVersion:
         form=task.form,
         device=task.device,
         context_length=llama.config.context_length,
-        max_token_bytes=max_token_bytes(folder),
+        max_token_bytes=token_bytes,
         has_chat_template=tokenizer.has_chat_template,
         golden=record_goldens(answers, again, tokenizer, form=task.form),
         quality=quality,

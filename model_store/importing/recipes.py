@@ -5,6 +5,7 @@ from pathlib import Path
 
 from contract.errors import ModelImportError
 from model_store.export.graph import MODEL_FILE
+from model_store.export.llama_graph import CUDA_FORM, EXACT
 from model_store.importing.gguf_model import GgufFile, read_gguf
 from model_store.importing.gguf_tokenizer import write_gguf_tokenizer
 from model_store.importing.hugging_face import (
@@ -15,9 +16,12 @@ from model_store.importing.hugging_face import (
     read_llama_folder,
     refuse_llama_reasons,
 )
+from model_store.importing.onnx_encoder import publish_onnx_encoder
+from model_store.importing.onnx_folder import detect_form, publish_onnx_generate
 from model_store.importing.publish_bert import publish_bert
 from model_store.importing.publish_llama import publish_llama
 from model_store.importing.task import ImportTask
+from model_store.importing.with_builder import publish_with_builder
 from model_store.manifest import ModelVersion
 from model_store.tokenizer import GENAI_CONFIG_FILE
 
@@ -43,6 +47,13 @@ def recognise(path: Path) -> str:
     if not refuse_llama_reasons(config):
         return "llama"
     return "bert" if config.get("architectures") == ["BertModel"] else "builder"
+
+
+def default_form(kind: str, path: Path, device: str) -> str:
+    """The form that a source is imported in when none is asked for."""
+    if kind.startswith("onnx-"):
+        return detect_form(path)
+    return CUDA_FORM if device == "cuda" and kind != "bert" else EXACT
 
 
 def _from_gguf(task: ImportTask, path: Path, folder: Path) -> ModelVersion:
@@ -76,4 +87,7 @@ RECIPES: dict[str, Recipe] = {
     "gguf": _from_gguf,
     "llama": _from_llama_folder,
     "bert": _from_bert_folder,
+    "onnx-generate": publish_onnx_generate,
+    "onnx-embed": publish_onnx_encoder,
+    "builder": publish_with_builder,
 }
