@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_shutting_down
 
 from contract.errors import MillraceError
 from contract.logs import configure_logs
@@ -74,11 +74,13 @@ class Worker:
         def run_next(task: Any) -> None:
             self._executor.run_next(task.request.delivery_info["routing_key"])
 
-        # Celery keeps weak references to receivers: these names must outlive the worker.
-        ready, stopping = self._on_ready, self._on_stopping
-        worker_ready.connect(ready)
+        stopping = self._on_stopping  # Celery keeps weak references to receivers
         worker_shutting_down.connect(stopping)
         celery = self._celery_worker(app)
+        # Before the first claim: a worker that dies must be one that the reaper knows.
+        self._publisher.start()
+        self._leases.start()
+        self._reaper.start()
         try:
             celery.start()
         finally:
@@ -143,11 +145,6 @@ class Worker:
             state=self._leases.state,
         )
         _log.info("worker.registered", worker=self.id, device=self.device)
-
-    def _on_ready(self, **_: Any) -> None:
-        self._publisher.start()
-        self._leases.start()
-        self._reaper.start()
 
     def _on_stopping(self, **_: Any) -> None:
         _log.info("worker.draining", worker=self.id, grace_s=self._settings.drain_s)

@@ -1,5 +1,6 @@
 """The store as the reaper sees it."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ class Reaped:
 
 
 class ReapStore:
-    """REAP, sparing every lease for one lease after Redis failed or came back.
+    """REAP, which must know for how long Redis has been steady.
 
     A worker cannot renew while Redis is away, so an expired lease says nothing of it then.
     """
@@ -35,24 +36,23 @@ class ReapStore:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection = connection
-        self._lease_s = settings.lease_s
+        self._lease_ms = int(settings.lease_s * 1000)
         self._ttl_ms = int(settings.result_ttl_s * 1000)
         self._clock_s = clock_s
-        self._spare_until_s = 0.0
+        self._failed_s = -math.inf
 
     def note_failure(self) -> None:
-        """Redis just failed this process: spare leases for one lease from now."""
-        self._spare_until_s = self._clock_s() + self._lease_s + 1
+        """Redis just failed this process."""
+        self._failed_s = self._clock_s()
 
     def reap(self) -> list[Reaped]:
         """Call REAP once. Raises StoreUnavailableError."""
         with translated():
             about: Any = self._connection.redis.info("server")
             listed, present = self._present()
-        restarted = int(about["uptime_in_seconds"]) < self._lease_s + 1
-        spare = restarted or self._clock_s() < self._spare_until_s
+        steady_s = min(int(about["uptime_in_seconds"]), self._clock_s() - self._failed_s)
         report = self._connection.run(
-            "reap", int(self._lease_s * 1000), self._ttl_ms, int(spare), _MOST_HINTS,
+            "reap", self._lease_ms, self._ttl_ms, int(steady_s * 1000), _MOST_HINTS,
             int(listed), *present,
         )  # fmt: skip
         return [Reaped(kind=row[0], parts=tuple(row[1:])) for row in report]

@@ -168,6 +168,23 @@ def test_a_lost_job_comes_back_at_its_own_rank(
     assert claim(attempts(connection, settings, "w2")).job_id == first.id
 
 
+def test_after_an_absence_of_redis_only_a_worker_that_came_back_can_be_missed(
+    store: JobStore, worker: AttemptStore, connection: Connection, settings: Settings
+) -> None:
+    store.submit(new_job())
+    lost = claim(worker)
+    wary = ReapStore(connection, settings)
+    wary.note_failure()
+    assert lose_worker(connection, wary, "w1") == []
+    eventually(lambda: worker.beat(state="ready", queues=[QUEUE], held=[])[0])
+    connection.redis.hset(keys.MISSING(), "w1", "1")
+
+    def missed() -> bool:
+        return any(row.parts[0] == lost.job_id for row in reap(connection, wary))
+
+    eventually(missed, timeout_s=3)
+
+
 def test_an_expired_lease_gives_the_job_to_another_and_is_spared_after_a_failure_of_redis(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
@@ -240,6 +257,22 @@ def test_one_busy_worker_at_a_time_drains_for_suspects(
     assert claim(workers[2]).job_id == jobs[3]  # goes on with plain jobs
     assert finish(workers[1], held[1])
     assert claim(workers[1]).job_id == jobs[0]
+
+
+def test_a_worker_that_dies_while_it_makes_room_leaves_that_to_another(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    workers = [attempts(connection, settings, name) for name in ("w1", "w2", "w3")]
+    for _ in range(5):
+        store.submit(new_job())
+    for worker in workers:
+        claim(worker)
+    lose_worker(connection, reaper, "w1")
+    with pytest.raises(ClaimBlocked):
+        claim(workers[1])
+    lose_worker(connection, reaper, "w2")
+    with pytest.raises(ClaimBlocked):
+        claim(workers[2])
 
 
 def test_a_job_that_kills_its_workers_is_dead_after_four_and_redrive_revives_it(

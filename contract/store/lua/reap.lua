@@ -2,15 +2,18 @@
 -- once per 0.4 s. In this order: deadlines, due retries, lost workers and leases, missing hints,
 -- records past their retention.
 -- A worker is lost when it has no named connection in two looks 0.4 s apart and no beat for
--- 0.75 s, or when a lease of its ran out. A reaper that saw Redis fail or restart less than one
--- lease ago passes 1 as ARGV[3], and nobody loses a lease.
+-- 0.75 s, or when a lease of its ran out. While Redis is away nobody can beat; so within one
+-- lease of its return no lease runs out, and only a worker that has come back can be missed.
 -- KEYS   none
--- ARGV   1 lease in ms, 2 result TTL in ms, 3 1 to spare leases, 4 most hints per queue,
+-- ARGV   1 lease in ms, 2 result TTL in ms, 3 ms since Redis was last seen to start or fail,
+--        4 most hints per queue,
 --        5 1 when the connections could be listed, 6.. workers with a named connection
 -- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'expired', job}
 --         | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
-local lease_ms, ttl_ms, spare, most = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3] == '1', ARGV[4]
+local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
+local steady_since = now - tonumber(ARGV[3])
+local spare = now - steady_since < lease_ms + 1000
 if not redis.call('SET', key.reaped(), 1, 'NX', 'PX', 400) then return report end
 
 local function say(...) report[#report + 1] = {...} end
@@ -77,7 +80,7 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
   local gone = now - seen > 3 * lease_ms and not spare
   if present[worker] then
     redis.call('HDEL', key.missing(), worker)
-  elseif ARGV[5] == '1' and not spare then
+  elseif ARGV[5] == '1' and seen >= steady_since then
     local since = tonumber(redis.call('HGET', key.missing(), worker) or '')
     if not since then
       redis.call('HSET', key.missing(), worker, now)
@@ -92,7 +95,12 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
     redis.call('DEL', key.worker(worker), key.running(worker))
     redis.call('ZREM', key.workers(), worker)
     redis.call('HDEL', key.missing(), worker)
-    for _, queue in ipairs(queues) do redis.call('ZREM', key.serving(queue), worker) end
+    for _, queue in ipairs(queues) do
+      redis.call('ZREM', key.serving(queue), worker)
+      if redis.call('GET', key.isolating(queue)) == worker then
+        redis.call('DEL', key.isolating(queue))
+      end
+    end
     say('worker', worker)
   end
 end
@@ -108,7 +116,7 @@ for _, queue in ipairs(queues) do
   local short = waiting - redis.call('LLEN', queue)
   if short > 0 then
     if urgent[queue] or redis.call('HEXISTS', key.starved(), queue) == 1 then
-      say('hints', queue, math.min(short, tonumber(most)))
+      say('hints', queue, math.min(short, most))
     end
     redis.call('HSET', key.starved(), queue, 1)
   else

@@ -1,0 +1,103 @@
+"""Workers are killed and frozen while clients submit; the clients' 202s are the measure."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pytest
+
+from tests.support.ledger import Clients, Kill, settle
+from tests.support.stack import Stack, prompt
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(300)
+KILLS = 20
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path, workers=2, MILLRACE_SLOTS="16").start()
+    yield stack
+    stack.stop()
+
+
+def test_twenty_kills_under_load_lose_nothing_and_repeat_nothing(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chance = random.Random(20)
+    clients = Clients(stack, in_flight=200).start()
+    kills: list[Kill] = []
+    killed: set[int] = set()
+    for _ in range(KILLS):
+        rows = eventually(lambda: two_live(stack, killed), timeout_s=60)
+        victim = chance.choice(rows)
+        eventually(partial(stack.running_on, victim["id"]), timeout_s=30)
+        time.sleep(chance.random())  # the moment is random, that is the point
+        held = frozenset(stack.running_on(victim["id"]))
+        os.kill(victim["pid"], signal.SIGKILL)
+        killed.add(victim["pid"])
+        kills.append(Kill(at_ms=time.time() * 1000, jobs=held))
+    accepted = clients.stop()
+    account = settle(stack, accepted, kills, timeout_s=120)
+    with capsys.disabled():
+        print(f"\n{KILLS} x kill -9 of a worker: {account}")
+    assert account.lost == 0
+    assert account.finished_twice == 0
+    assert account.states == {"completed": len(accepted)}
+    assert median(account.gaps_s) <= 2
+
+
+def two_live(stack: Stack, killed: set[int]) -> list[dict[str, Any]]:
+    """Both workers' rows, once neither is of a process that was killed."""
+    rows = [row for row in stack.worker_rows() if row["pid"] not in killed]
+    return rows if len(rows) == 2 else []
+
+
+def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, workers=2, MILLRACE_SLOTS="4", MILLRACE_LEASE_S="2").start()
+    try:
+        jobs = [stack.submit(prompt(f"story {n}", 900))["id"] for n in range(8)]
+        rows = eventually(
+            lambda: [w for w in stack.worker_rows() if stack.running_on(w["id"])], timeout_s=20
+        )
+        frozen = rows[0]
+        held = stack.running_on(frozen["id"])
+        os.kill(frozen["pid"], signal.SIGSTOP)
+        finished = {job: stack.finished(job) for job in jobs}
+        assert {job["status"] for job in finished.values()} == {"completed"}
+        moved = [job for job in held if finished[job]["worker"] != frozen["id"]]
+        assert moved
+        before = {job: stack.store.read_events({job: "0-0"})[job] for job in moved}
+        os.kill(frozen["pid"], signal.SIGCONT)
+        woken = eventually(
+            lambda: [w for w in stack.worker_rows() if w["pid"] == frozen["pid"]], timeout_s=20
+        )
+        assert woken[0]["running"] == 0
+        # It works again, so what it still had in hand has been refused by now.
+        assert stack.finished(stack.submit(prompt("after", 8))["id"])["status"] == "completed"
+        for job in moved:
+            assert stack.store.read_events({job: "0-0"})[job] == before[job]
+            assert stack.job(job)["output"] == finished[job]["output"]
+    finally:
+        stack.stop()
+
+
+def test_a_running_generation_stops_within_a_second_of_its_cancel(stack: Stack) -> None:
+    job = stack.submit(prompt("a long story", 900))["id"]
+    eventually(lambda: stack.job(job)["progress"])
+    cancelled = stack.http.post(f"/api/v1/jobs/{job}/cancel")
+    assert cancelled.status_code == 202
+    assert cancelled.json()["status"] == "cancelled"
+    log = (stack.folder / "logs").glob("worker-*.log")
+    logs = list(log)
+    eventually(
+        lambda: any(job in line and "job.fenced" in line for f in logs for line in f.open()),
+        timeout_s=1,
+    )
+    assert stack.job(job)["status"] == "cancelled"
