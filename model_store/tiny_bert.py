@@ -11,7 +11,6 @@ from tokenizers import (
     normalizers,
     pre_tokenizers,
     processors,
-    trainers,
 )
 
 from model_store.export.bert import Bert, BertConfig
