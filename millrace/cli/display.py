@@ -50,7 +50,7 @@ class Display:
         for name, value in record.items():
             if value not in (None, "", (), [], {}):
                 table.add_row(name, escape(cell(value)))
-        self.out.print(table)
+        self._print(table)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, empty: str) -> None:
         """Rows under column names, or the sentence ``empty`` on stderr where there are none."""
@@ -64,7 +64,7 @@ class Display:
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(escape(cell(value)) for value in row))
-        self.out.print(table)
+        self._print(table)
 
     @contextmanager
     def working(self, words: str) -> Iterator[None]:
@@ -74,6 +74,15 @@ class Display:
             return
         with self.err.status(escape(words)):
             yield
+
+    def _print(self, table: Table) -> None:
+        if self.out.is_terminal:
+            self.out.print(table)
+            return
+        with self.out.capture() as capture:
+            self.out.print(table)
+        for line in capture.get().splitlines():  # without the padding on the right
+            print(line.rstrip(), flush=True)
 
 
 def cell(value: Any) -> str:

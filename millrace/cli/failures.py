@@ -56,8 +56,9 @@ def tell_plain(code: str, detail: str, *, retryable: bool = False, as_json: bool
 
 
 def _one_line(error: MillraceError) -> str:
-    places = ""
-    if isinstance(error, InvalidRequestError) and error.errors:
-        places = "; ".join(f"{each.pointer or '/'} {each.detail}" for each in error.errors)
-        places = f" ({places})"
-    return error.detail + places
+    errors = error.errors if isinstance(error, InvalidRequestError) else ()
+    unsaid = [each for each in errors if each.detail not in error.detail]
+    if not unsaid:
+        return error.detail
+    places = "; ".join(f"{each.pointer or '/'} {each.detail}" for each in unsaid)
+    return f"{error.detail} ({places})"

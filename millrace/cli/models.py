@@ -79,9 +79,18 @@ def show(invocation: Invocation, ref: str) -> None:
 
 @models.command("import")
 @click.argument("source")
+@click.option("--name", help="Its name in the store.  [default: that of the source]")
+@click.option("--form", type=click.Choice(["fp32", "int8", "fp16"]), help="How weights are kept.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @pass_invocation
-def import_(invocation: Invocation, source: str) -> None:
-    """Make a version from SOURCE: smollm2, smollm2-int8, minilm, or the path of a model."""
+def import_(
+    invocation: Invocation, source: str, name: str | None, form: str | None, device: str
+) -> None:
+    """Make a version from SOURCE: smollm2, smollm2-int8, minilm, or the path of a model.
+
+    A path is a GGUF file, a Hugging Face folder or a folder with an ONNX model. The version
+    appears once its answers have been compared with the weights' own.
+    """
     from millrace.up.screen import Screen
 
     store = _store(invocation)
@@ -89,8 +98,8 @@ def import_(invocation: Invocation, source: str) -> None:
     with needs("import"), screen.progress(f"importing {source}") as progress:
         from model_store.importing.pipeline import import_model
 
-        version = import_model(store, source, progress)
-    _tell(invocation, store, version, "imported")
+        version = import_model(store, source, progress, name=name, form=form, device=device)
+    _tell(invocation, store, version, f"is in {invocation.settings.models_dir}")
 
 
 @models.command()

@@ -1,8 +1,11 @@
 """How the front, the workers and Flower are run."""
 
 import os
+import platform
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib import metadata
 
 from contract.settings import Settings
 from millrace.extras import require
@@ -72,6 +75,17 @@ def flower_spec(settings: Settings, folder: DataFolder, environ: Mapping[str, st
         stop_rank=0,
         stop_s=4.0,
     )
+
+
+def versions() -> list[str]:
+    """The versions that matter when something behaves oddly."""
+    found = [f"Python {platform.python_version()}"]
+    for name in ("celery", "onnxruntime-genai"):
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    with suppress(metadata.PackageNotFoundError):
+        found.insert(0, f"Millrace {metadata.version('millrace')}")
+    return [*found, f"{cores()} cores"]
 
 
 def cores() -> int:

@@ -68,6 +68,7 @@ class Stack:
     def _prepare(self, stops: StopRequests) -> None:
         """Everything that can be refused before a process is started."""
         settings, screen = self._settings, self._screen
+        screen.line(", ".join(services.versions()), event="versions")
         services.require_installed(flower=self._plan.flower)
         require_free(settings.host, settings.port, setting="MILLRACE_PORT", use="the front")
         if self._plan.flower:

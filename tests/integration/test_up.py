@@ -112,9 +112,9 @@ def test_killed_children_are_started_again_and_serve(up: Start) -> None:
         os.kill(pids[0], signal.SIGKILL)
         each.until("worker-")
         eventually(lambda: len({w.pid for w in client.workers()} - set(pids)) == 1, timeout_s=30)
-        os.kill(each.pid_of("--pidfile"), signal.SIGKILL)
+        os.kill(each.pid_of("valkey-server"), signal.SIGKILL)
         each.until("valkey is back")
-        os.kill(min(p.pid for p in each.survivors() if "gunicorn" in p.cmdline()), signal.SIGKILL)
+        os.kill(each.pid_of("gunicorn"), signal.SIGKILL)
         each.until("front is back")
         assert client.submit("hello", max_tokens=4).wait(timeout_s=60).status == "completed"
     each.signal(signal.SIGTERM)
@@ -196,7 +196,7 @@ def test_a_redis_that_refuses_is_named_without_its_password(up: Start) -> None:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
         each = up(environ={"MILLRACE_REDIS_URL": f"redis://:secret@{address}/0"})
-        assert each.wait() == 1
+        assert each.wait() == 4  # it may answer later
     assert address in each.text()
     assert "secret" not in each.text()
     assert len(each.text().splitlines()) == 1

@@ -79,15 +79,23 @@ class UpProcess:
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
 
-    def pid_of(self, *words: str) -> int:
-        """The one living process of this run whose command line has all ``words``."""
-        (found,) = [p.pid for p in self.survivors() if all(w in _command_of(p) for w in words)]
-        return found
+    def pid_of(self, words: str) -> int:
+        """The eldest living process of this run with ``words`` in its command line."""
+        return min(p.pid for p in self.survivors() if words in " ".join(_command_of(p)))
 
     def survivors(self) -> list[psutil.Process]:
-        """Every living process of this run: they all carry its data folder."""
+        """Every living process of this run.
+
+        All carry its data folder in their environment, except Valkey, which writes its title
+        over that: it is known by its address.
+        """
         mine = self.environ["MILLRACE_DATA_DIR"]
-        return [each for each in psutil.process_iter() if _data_folder_of(each) == mine]
+        address = f"127.0.0.1:{self.environ['MILLRACE_REDIS_PORT']}"
+        return [
+            each
+            for each in psutil.process_iter()
+            if _data_folder_of(each) == mine or address in " ".join(_command_of(each))
+        ]
 
     def listening(self) -> list[str]:
         """Its ports on which something listens."""
