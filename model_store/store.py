@@ -172,27 +172,27 @@ class ModelStore:
             created_at=self._now().isoformat(timespec="seconds"),
         )
         with self._locked():
-            table = self.aliases(name)
             twins = [each for each in self.versions(name) if each.digest == manifest.digest()]
-            for twin in twins:
-                if self.is_whole(twin):
-                    return twin
-            number = self._take_number(name)
-            path = self.root / name / str(number)
-            alias_table.replace_file(folder / MANIFEST_NAME, manifest.to_json())
-            folder.rename(path)
-            if PRODUCTION not in table or table[PRODUCTION] in [each.version for each in twins]:
-                alias_table.write_aliases(path.parent, {**table, PRODUCTION: number})
+            damaged = [each.version for each in twins if not self.is_whole(each)]
+            whole = [each.version for each in twins if each.version not in damaged]
+            number = whole[0] if whole else self._take(name, folder, manifest)
+            table = self.aliases(name)
+            if table.get(PRODUCTION) in (None, *damaged):
+                alias_table.write_aliases(self.root / name, {**table, PRODUCTION: number})
         version = self._read(name, number)
-        _log.info("model.imported", model=version.ref, digest=version.digest)
+        if not whole:
+            _log.info("model.imported", model=version.ref, digest=version.digest)
         return version
 
-    def _take_number(self, name: str) -> int:
+    def _take(self, name: str, folder: Path, manifest: Manifest) -> int:
+        """Move the staged folder to the next number of ``name`` and return the number."""
         counter = self.root / name / _LAST_VERSION
         counter.parent.mkdir(parents=True, exist_ok=True)
         last = int(counter.read_text()) if counter.exists() else 0
         number = max([last, *self._numbers(name)]) + 1
         alias_table.replace_file(counter, f"{number}\n")
+        alias_table.replace_file(folder / MANIFEST_NAME, manifest.to_json())
+        folder.rename(self.root / name / str(number))
         return number
 
     def is_whole(self, version: ModelVersion) -> bool:
@@ -226,7 +226,7 @@ class ModelStore:
 def name_from(text: str) -> str:
     """The closest model name to some text, such as a file's name."""
     name = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:64]
-    return name if _is_name(name) else f"model-{name}"[:64]
+    return name if _is_name(name) else f"model-{name}"[:64].rstrip("-")
 
 
 def _split(ref: str) -> tuple[str, str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelImportError
+from model_store.aliases import PRODUCTION
 from model_store.importing.catalog import CATALOG, NamedModel
 from model_store.importing.download import obtain
 from model_store.importing.progress import Progress, no_progress
@@ -115,6 +116,8 @@ def _find_same(task: ImportTask) -> ModelVersion | None:
         if (manifest.source, manifest.form, manifest.device) == wanted:
             task.step("checking the version that is there")
             if task.store.is_whole(version):
+                if PRODUCTION not in task.store.aliases(task.name):
+                    task.store.promote(version.ref)
                 return version
     return None
 
