@@ -141,8 +141,6 @@ def _reply(reply: Reply) -> dict[str, Any]:
     if reply.body is not None:
         schema: dict[str, Any] = {"$ref": _REF.format(model=reply.body.__name__)}
         described["content"] = {reply.media_type: {"schema": schema}}
-    elif reply.media_type != "application/json":
-        described["content"] = {reply.media_type: {"schema": {"type": "string"}}}
     return described
 
 

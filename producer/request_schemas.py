@@ -13,7 +13,7 @@ MAX_TEXTS = 256
 #: JavaScript and most JSON readers keep integers up to this exact; engines take 31 bits.
 MAX_SEED = 2**31 - 1
 
-_NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,18})?([eE][+-]?\d{1,2})?")
+_NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,32})?([eE][+-]?\d{1,3})?")
 
 _BLANK = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u3000\ufeff"
 _TEXT = rf"^[^\x00]*[^{_BLANK}][^\x00]*$"
@@ -21,6 +21,7 @@ _NO_NUL = r"^[^\x00]*$"
 _VISIBLE = r"^[\x21-\x7e]{1,255}$"
 _JOB_ID = r"^[A-Za-z0-9_-]{1,64}$"
 _EVENT_ID = r"^[0-9]{1,16}-[0-9]{1,16}$"
+_EVENT_ID_OR_NONE = r"^([0-9]{1,16}-[0-9]{1,16})?$"
 
 #: What to say of a value that does not have the form of a pattern.
 PATTERN_WORDS = {
@@ -29,9 +30,18 @@ PATTERN_WORDS = {
     _VISIBLE: "must be 1 to 255 visible ASCII characters",
     _JOB_ID: "must be the id of a job",
     _EVENT_ID: "must be the id of an event, such as 1700000000000-0",
+    _EVENT_ID_OR_NONE: "must be the id of an event, such as 1700000000000-0",
 }
 
 Text = Annotated[str, Field(pattern=_TEXT)]
+
+
+def _whole(value: Any) -> Any:
+    # In JSON, 8.0 is the integer 8.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 
 
 class Body(BaseModel):
@@ -57,11 +67,11 @@ class Message(Body):
 class GenerateParameters(Body):
     """How to generate. Temperature 0 is greedy and repeatable, and so is any seed."""
 
-    max_tokens: int = Field(default=256, ge=1, le=131_072)
+    max_tokens: Whole = Field(default=256, ge=1, le=131_072)
     temperature: float = Field(default=0.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int = Field(default=0, ge=0, le=100_000, description="0 considers every token.")
-    seed: int | None = Field(default=None, ge=0, le=MAX_SEED)
+    top_k: Whole = Field(default=0, ge=0, le=100_000, description="0 considers every token.")
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_whole)] | None = None
     stop: list[Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)]] = Field(
         default=[], max_length=4, description="The answer ends before the first of these."
     )
@@ -102,7 +112,7 @@ class JobRequest(Body):
         pattern=_NO_NUL,
         description="NAME (its production version), NAME@ALIAS or NAME:VERSION.",
     )
-    priority: int = Field(default=5, ge=0, le=9, description="0 is the most urgent.")
+    priority: Whole = Field(default=5, ge=0, le=9, description="0 is the most urgent.")
     deadline_s: float | None = Field(
         default=None, gt=0, le=WEEK_S, description="The job expires when it is not done by then."
     )
@@ -222,4 +232,6 @@ class SubmitHeaders(PreferHeaders):
 class EventsHeaders(Headers):
     """Headers of a stream."""
 
-    last_event_id: EventId | None = Field(default=None, alias="Last-Event-ID")
+    last_event_id: Annotated[str, Field(pattern=_EVENT_ID_OR_NONE)] | None = Field(
+        default=None, alias="Last-Event-ID", description="Go on behind this event."
+    )

@@ -230,6 +230,18 @@ class Index(Sent):
     links: dict[str, str]
 
 
+class StreamEvent(Sent):
+    """One server-sent event of a job."""
+
+    id: str = Field(default="", description="Where to go on; the last event may be without.")
+    event: Literal["status", "token", "restarted", "done"]
+    data: str = Field(
+        description="JSON with the `attempt` and: of `token` text, offset and completion_tokens;"
+        " of `status` and `done` status; of `restarted` cause.",
+        json_schema_extra={"contentMediaType": "application/json"},
+    )
+
+
 class Document(Sent):
     """An OpenAPI document."""
 

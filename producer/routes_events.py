@@ -7,6 +7,7 @@ from producer.api import Answer, Api, Reply
 from producer.events import has_news, stream_events
 from producer.front import Front
 from producer.request_schemas import EventsHeaders, EventsQuery
+from producer.response_schemas import StreamEvent
 from producer.routes_jobs import require_id
 from producer.views import JOBS_PATH
 from producer.wakeups import FROM_START
@@ -27,6 +28,7 @@ def add_events(api: Api, front: Front) -> None:
             Reply(
                 status=200,
                 meaning="Events `status`, `token`, `restarted` and, last, `done`.",
+                body=StreamEvent,
                 media_type=EVENT_STREAM,
             ),
             Reply(status=204, meaning="The job has ended and every event has been read."),
@@ -42,7 +44,7 @@ def add_events(api: Api, front: Front) -> None:
         `Last-Event-ID`. The data of each carries the `attempt` that it belongs to; after
         `restarted`, the tokens of earlier attempts are void.
         """
-        after = headers.last_event_id or query.after
+        after = headers.last_event_id or query.after  # an empty header is none
         job = front.store.get(require_id(job_id))
         if after is not None and not has_news(front.store, job, after):
             return Answer(status=204)

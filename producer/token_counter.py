@@ -13,9 +13,6 @@ from typing import Any
 
 import structlog
 
-#: The first answer of a process includes loading the library and the tokenizer.
-START_ALLOWANCE_S = 8.0
-
 _log = structlog.get_logger()
 
 
@@ -32,18 +29,21 @@ class TokenCount:
 class TokenCounter:
     """Counts tokens in one helper process that is started when first needed.
 
-    The process is killed when an answer takes longer than ``limit_s`` and started anew for the
-    next question. Questions wait for each other. A socket is its line: a socket's timeout works
-    the same under gevent and under threads.
+    The process is killed when an answer takes longer than ``limit_s`` (its first one, which
+    includes loading the library, ``start_s`` more) and started anew for the next question.
+    Questions wait for each other. A socket is its line: a socket's timeout works the same under
+    gevent and under threads.
     """
 
     def __init__(
         self,
         *,
         limit_s: float = 2.0,
+        start_s: float = 8.0,
         command: Sequence[str] = (sys.executable, "-m", "producer.token_count"),
     ) -> None:
         self._limit_s = limit_s
+        self._start_s = start_s
         self._command = tuple(command)
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,7 +54,7 @@ class TokenCounter:
         question = {"folder": str(folder), "input": stored_input}
         with self._turn:
             fresh = self._process is None or self._process.poll() is not None
-            limit_s = self._limit_s + (START_ALLOWANCE_S if fresh else 0.0)
+            limit_s = self._limit_s + (self._start_s if fresh else 0.0)
             try:
                 answer = self._ask(json.dumps(question).encode() + b"\n", limit_s, fresh)
             except TimeoutError:

@@ -1,5 +1,7 @@
 """A worker whose every step a test takes by hand."""
 
+import threading
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +20,7 @@ class HandWorker:
 
     def __init__(self, settings: Settings, version: ModelVersion, slots: int = 4) -> None:
         self._connection = Connection(settings.redis_url)
-        self._attempts = AttemptStore(self._connection, settings, "hand-worker")
+        self._attempts = AttemptStore(self._connection, settings, f"hand-worker-{version.name}")
         self._presence = self._attempts.presence()
         self._version = version
         self._slots = slots
@@ -36,7 +38,14 @@ class HandWorker:
             host="here",
             pid=1,
             device="cpu",
-            models=[{**about, "queue": self.queue, "task": "generate", "slots": self._slots}],
+            models=[
+                {
+                    **about,
+                    "queue": self.queue,
+                    "task": self._version.manifest.task,
+                    "slots": self._slots,
+                }
+            ],
             slots=self._slots,
             state="ready",
         )
@@ -49,7 +58,7 @@ class HandWorker:
 
     def claim(self) -> Claim:
         """The next job."""
-        claim = self._attempts.claim([self.queue], nonce="once")
+        claim = self._attempts.claim([self.queue], nonce=uuid.uuid4().hex)
         assert claim is not None, "no job waits"
         return claim
 
@@ -65,6 +74,19 @@ class HandWorker:
         """Complete the job."""
         answer = {"text": "Paris.", "finish_reason": "stop"}
         return self._attempts.finish(claim, output or answer, USAGE)
+
+    def serve(self, stop: threading.Event) -> None:
+        """Complete whatever comes until told to stop."""
+        while not stop.wait(0.02):
+            self._attempts.beat(state="ready", queues=[self.queue], held=[])
+            nonce = uuid.uuid4().hex
+            while claim := self._attempts.claim([self.queue], nonce=nonce):
+                if claim.task == "embed":
+                    self.finish(claim, {"embedding": [1.0, 0.0]})
+                else:
+                    self.say(claim, "Par", "is.")
+                    self.finish(claim)
+                nonce = uuid.uuid4().hex
 
     def fail(self, claim: Claim, error: MillraceError) -> str:
         """Let the attempt raise."""

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 from contract.settings import Settings
 from model_store.manifest import ModelVersion
 from model_store.store import ModelStore
-from model_store.tiny import write_tiny_llama
+from model_store.tiny import write_tiny_bert, write_tiny_llama
 from tests.support.fronts import FrontServer, LocalFront
 from tests.support.hand_worker import HandWorker
 from tests.support.redis_server import RedisServer
@@ -23,6 +23,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     """A store with a small generator, `tiny`, and a small embedder, `tiny-embed`."""
     store = ModelStore(tmp_path_factory.mktemp("models"))
     write_tiny_llama(store)
+    write_tiny_bert(store)
     return store
 
 

@@ -323,7 +323,7 @@ def test_workers_and_queues_are_listed(client: FlaskClient, worker: HandWorker) 
     queues: Any = client.get("/api/v1/queues").json
 
     assert [(each["id"], each["slots"], each["running"]) for each in workers["data"]] == [
-        ("hand-worker", 4, 1)
+        ("hand-worker-tiny", 4, 1)
     ]
     assert [(each["model"], each["running"], each["workers"]) for each in queues["data"]] == [
         ("tiny", 1, 1)

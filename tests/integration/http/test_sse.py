@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from contract.job import Claim
 from model_store.store import ModelStore
@@ -146,9 +145,9 @@ def test_many_readers_of_one_job_get_the_same(http: httpx.Client, worker: HandWo
     told: list[list[str]] = []
 
     def read() -> None:
-        with httpx.Client(base_url=http.base_url, trust_env=False, timeout=30) as own:
-            with follow(own, job_id) as events:
-                told.append([event.id for event in events])
+        own = httpx.Client(base_url=http.base_url, trust_env=False, timeout=30)
+        with own, follow(own, job_id) as events:
+            told.append([event.id for event in events])
 
     threads = [threading.Thread(target=read) for _ in range(20)]
     for number, thread in enumerate(threads):

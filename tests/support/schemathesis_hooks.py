@@ -1,0 +1,41 @@
+"""What generated requests cannot know: which models there are, and which keys were used.
+
+Only well-formed values are replaced, by well-formed ones: what is meant to be refused stays.
+"""
+
+import re
+import uuid
+from typing import Any
+
+import schemathesis
+
+EMBEDDER = "tiny-embed"
+GENERATOR = "tiny"
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+@schemathesis.hook
+def map_body(context: Any, body: Any) -> Any:
+    """A body whose model is well-formed names one that can do what the rest of it asks."""
+    if isinstance(body, dict) and _is_well_formed(body.get("model")):
+        return {**body, "model": EMBEDDER if _asks_to_embed(body) else GENERATOR}
+    return body
+
+
+@schemathesis.hook
+def map_headers(context: Any, headers: Any) -> Any:
+    """A key of its own for each request: another body under a used key is rightly refused."""
+    name = "Idempotency-Key"
+    if headers and isinstance(headers.get(name), str) and _KEY.fullmatch(headers[name]):
+        return {**headers, name: uuid.uuid4().hex}
+    return headers
+
+
+def _is_well_formed(model: Any) -> bool:
+    return isinstance(model, str) and 1 <= len(model) <= 200 and "\0" not in model
+
+
+def _asks_to_embed(body: dict[str, Any]) -> bool:
+    texts = body.get("input")
+    listed = isinstance(texts, list) and all(isinstance(each, str) for each in texts)
+    return body.get("task") == "embed" or (body.get("task") is None and listed)
