@@ -34,8 +34,21 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def serving(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[UpProcess]:
-    """A stack that serves the real model."""
+def first_run(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[UpProcess]:
+    """`millrace up --demo --exit` with no model there; it has ended."""
+    folder = tmp_path_factory.mktemp("first")
+    each = UpProcess(folder, "--demo", "--exit", models=models, model="smollm2").start()
+    try:
+        each.wait(timeout_s=300)
+        yield each
+    finally:
+        each.end()
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory, first_run: UpProcess) -> Iterator[UpProcess]:
+    """A stack that serves the model which the first run has made."""
+    models = Path(first_run.environ["MILLRACE_MODELS_DIR"])
     each = UpProcess(tmp_path_factory.mktemp("serving"), models=models, model="smollm2").start()
     try:
         yield each.until("Ctrl-C stops everything.", timeout_s=300)
@@ -54,19 +67,13 @@ def millrace(up: UpProcess, *arguments: str) -> subprocess.CompletedProcess[str]
     )
 
 
-def test_one_command_imports_the_model_answers_and_leaves_nothing(
-    tmp_path: Path, models: Path
-) -> None:
-    each = UpProcess(tmp_path, "--demo", "--exit", models=models, model="smollm2").start()
-    try:
-        assert each.wait(timeout_s=300) == 0, each.text()
-        said = each.text()
-        answer = said.partition(f"> {QUESTION}")[2]
-        assert "Paris" in answer.splitlines()[1], said
-        assert "tokens/s" in answer
-        each.assert_gone()
-    finally:
-        each.end()
+def test_one_command_imports_the_model_answers_and_leaves_nothing(first_run: UpProcess) -> None:
+    said = first_run.text()
+    assert first_run.process.returncode == 0, said
+    answer = said.partition(f"> {QUESTION}")[2]
+    assert "Paris" in answer.splitlines()[1], said
+    assert "tokens/s" in answer
+    first_run.assert_gone()
 
 
 def test_the_second_start_takes_the_model_as_it_is(serving: UpProcess) -> None:
