@@ -192,11 +192,14 @@ def test_a_stop_string_across_tokens_cuts_exactly_there(engine: GenerationEngine
 
 def test_a_stopped_run_leaves_the_batch_at_once(engine: GenerationEngine) -> None:
     whole = _answer(engine, _ask(engine, "leave", max_tokens=10))
+    neighbour = engine.submit(_ask(engine, "neighbour", max_tokens=900))
     runs = [
         engine.submit(_ask(engine, "leave", max_tokens=900, stop=[whole.text[:3]]))
         for _ in range(3 * SLOTS)
     ]
     assert {run.result(TIMEOUT_S).text for run in runs} == {""}
+    assert not neighbour.done
+    neighbour.cancel()
 
 
 # --- limits -------------------------------------------------------------------------------
@@ -380,14 +383,18 @@ def test_close_fails_what_is_unfinished_and_what_comes_later(
     assert own_engine.failure is None
 
 
-def test_a_process_that_forgets_to_close_still_exits_cleanly(version: ModelVersion) -> None:
+def test_a_process_that_ends_in_the_middle_of_a_step_exits_cleanly(version: ModelVersion) -> None:
     script = f"""
+import time
 from pathlib import Path
 from model_store.store import ModelStore
 from workers.engine import GenerationRequest, open_engine
 version = ModelStore(Path({str(version.path.parent.parent)!r})).resolve("tiny")
-engine = open_engine(version, slots=4, threads=1, device="cpu")
-engine.submit(GenerationRequest(prompt_tokens=[5, 6, 7], max_tokens=1000))
+engine = open_engine(version, slots=8, threads=1, device="cpu")
+request = GenerationRequest(prompt_tokens=[5, 6, 7], max_tokens=1000)
+runs = [engine.submit(request) for _ in range(8)]
+while not engine.running:
+    time.sleep(0.001)
 """
     done = subprocess.run(
         [sys.executable, "-c", script],

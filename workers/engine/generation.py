@@ -39,7 +39,7 @@ except ImportError as error:
 # What the binding raises: its own failures, and arguments that it cannot convert.
 _ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError)
 _FATAL = (og.EngineErrorCode.ENGINE_EXECUTION_FAILURE, og.EngineErrorCode.ENGINE_CONTRACT_FAILURE)
-_MAX_BARREN_STEPS = 1000
+_BARREN_STEPS = 1000
 _TOP_K_WITH_TOP_P = 50  # sorting the whole vocabulary for top_p would double the cost of a step
 _log = structlog.get_logger()
 
@@ -136,9 +136,8 @@ class _Batch:
             events = self._engine.run(self._events)
         except _ERRORS as error:
             raise EngineFailedError(f"onnxruntime-genai failed: {error}") from error
-        # A list: every event must be handled. A step of a long prompt alone brings none.
-        progress = [self._handle(event) for event in events]
-        self._watch(any(progress) or not progress)
+        # A list: every event must be handled.
+        self._watch(any([self._handle(event) for event in events]))  # noqa: C419
 
     def close(self) -> None:
         for native in list(self._inside):
@@ -165,7 +164,7 @@ class _Batch:
             self._inside[native] = Sequence(run, native, turn, stream)
 
     def _handle(self, event: og.EngineEvent) -> bool:
-        """Deliver one event; whether it brought its request forward."""
+        """Deliver one event; whether it was a token or an end."""
         sequence = self._inside.get(event.request)
         if sequence is None:  # ended by us, with this event still on its way
             return True
@@ -200,10 +199,10 @@ class _Batch:
         sequence.native.close()
 
     def _watch(self, progress: bool) -> None:
-        """Steps that bring nobody forward, again and again, are a hang in disguise."""
+        """Steps without a token, far more than the longest prompt takes, are a hang in disguise."""
         self._barren_steps = 0 if progress else self._barren_steps + 1
-        if self._barren_steps > _MAX_BARREN_STEPS:
-            raise EngineFailedError(f"{_MAX_BARREN_STEPS} steps in a row brought no token")
+        if self._barren_steps > _BARREN_STEPS + self._cache.limit_tokens:
+            raise EngineFailedError(f"{self._barren_steps} steps in a row brought no token")
 
 
 def _load(version: ModelVersion, plan: GenerationPlan) -> og.Engine:
