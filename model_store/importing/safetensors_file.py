@@ -30,7 +30,14 @@ class SafetensorsFiles:
         for path in paths:
             try:
                 self._open(path)
-            except (ValueError, KeyError, TypeError, OSError, struct.error) as error:
+            except (
+                ValueError,
+                LookupError,
+                TypeError,
+                AttributeError,
+                OSError,
+                struct.error,
+            ) as error:
                 raise ModelImportError(f"{path} is not a safetensors file: {error!r}") from error
 
     @classmethod
