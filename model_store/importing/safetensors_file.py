@@ -14,6 +14,7 @@ from model_store.export.weights import Float32
 
 _HEADER_LIMIT_BYTES = 100_000_000
 _TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, OSError, struct.error)
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 
@@ -30,14 +31,7 @@ class SafetensorsFiles:
         for path in paths:
             try:
                 self._open(path)
-            except (
-                ValueError,
-                LookupError,
-                TypeError,
-                AttributeError,
-                OSError,
-                struct.error,
-            ) as error:
+            except _BROKEN as error:
                 raise ModelImportError(f"{path} is not a safetensors file: {error!r}") from error
 
     @classmethod

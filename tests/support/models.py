@@ -90,10 +90,23 @@ def write_llama_source(llama: Llama, tokenizer_folder: Path, folder: Path) -> No
     copy_tokenizer(tokenizer_folder, folder)
 
 
-def write_bert_source(bert: Bert, tokenizer_folder: Path, folder: Path, names: list[str]) -> None:
-    """Write an encoder as a Hugging Face folder; ``names`` are its weights."""
+def bert_weights(bert: Bert) -> dict[str, Float32]:
+    """Every weight of an encoder."""
+    parts = ["attention.self.query", "attention.self.key", "attention.self.value"]
+    parts += ["attention.output.dense", "attention.output.LayerNorm"]
+    parts += ["intermediate.dense", "output.dense", "output.LayerNorm"]
+    layers = [f"encoder.layer.{n}.{part}" for n in range(bert.config.layers) for part in parts]
+    names = [f"{part}.{kind}" for part in layers for kind in ("weight", "bias")]
+    kinds = ("word_embeddings", "position_embeddings", "token_type_embeddings")
+    names += [f"embeddings.{kind}.weight" for kind in kinds]
+    names += [f"embeddings.LayerNorm.{kind}" for kind in ("weight", "bias")]
+    return {name: bert.weights.read(name) for name in names}
+
+
+def write_bert_source(bert: Bert, tokenizer_folder: Path, folder: Path) -> None:
+    """Write an encoder as a Hugging Face folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"bert.{name}": bert.weights.read(name) for name in names}
+    tensors = {f"bert.{name}": value for name, value in bert_weights(bert).items()}
     write_safetensors(folder / "model.safetensors", tensors)
     config = {
         "architectures": ["BertModel"],
