@@ -62,6 +62,11 @@ class FrontServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     def client(self) -> httpx.Client:
         """A client that goes straight to the server."""
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
@@ -83,5 +88,6 @@ class FrontServer:
     def stop(self) -> int:
         """Tell it to stop; its exit status."""
         assert self._process is not None
-        self._process.terminate()
+        if self._process.poll() is None:
+            self._process.terminate()
         return self._process.wait(timeout=20)
