@@ -54,8 +54,7 @@ def worker(invocation: Invocation) -> None:
     """Run a worker in the foreground."""
     from millrace.up.services import WORKER
 
-    require("celery", "redis", extra="worker")
-    require("onnxruntime", "onnxruntime_genai", extra="cpu")
+    require("celery", "redis", "onnxruntime", "onnxruntime_genai", extra="worker,cpu")
     _become(invocation, WORKER)
 
 
