@@ -106,5 +106,7 @@ def _plain(value: Any) -> dict[str, Any]:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=_WIDE)
+    # What models and jobs say is shown as it is: no :emoji: codes, no guessed highlights.
+    plainly: dict[str, Any] = {"stderr": stderr, "emoji": False, "highlight": False}
+    console = Console(**plainly)
+    return console if console.is_terminal else Console(**plainly, width=_WIDE)

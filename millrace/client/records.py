@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from contract.errors import (
     DeadlineExceededError,
+    InvalidRequestError,
     JobUnfinishedError,
     RunCancelledError,
     UnexpectedAnswerError,
@@ -76,8 +77,11 @@ class Job:
 
     @property
     def text(self) -> str:
-        """The generated text. Raises like :meth:`result`."""
-        return str(self.result()["text"])
+        """The generated text. Raises like :meth:`result`, and InvalidRequestError without one."""
+        output = self.result()
+        if "text" not in output:
+            raise InvalidRequestError(f"job {self.id} is of task {self.task}: it has no text")
+        return str(output["text"])
 
     @property
     def embeddings(self) -> list[list[float]]:

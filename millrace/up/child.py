@@ -19,13 +19,15 @@ class ChildSpec:
     """What to run and how it ends.
 
     ``stop_s`` is the time it gets after ``stop_signal``; ``death_signal`` is what it receives
-    when the supervisor itself is killed. Children of lower ``stop_rank`` are stopped first.
+    when the supervisor itself is killed. Children of lower ``stop_rank`` are stopped first. One
+    that is not ``essential`` is left out when it cannot be kept alive.
     """
 
     name: str
     command: tuple[str, ...]
     environ: Mapping[str, str]
     log: Path
+    essential: bool = True
     stop_rank: int = 0
     stop_s: float = 5.0
     stop_signal: signal.Signals = signal.SIGTERM

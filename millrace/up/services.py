@@ -72,6 +72,7 @@ def flower_spec(settings: Settings, folder: DataFolder, environ: Mapping[str, st
         ),
         environ=environ,
         log=folder.log("flower"),
+        essential=False,
         stop_rank=0,
         stop_s=4.0,
     )

@@ -1,12 +1,12 @@
 """The whole of ``millrace up``, from checks to the last child's end."""
 
-import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from contract.errors import MillraceError, ProcessFailedError
+from contract.errors import MillraceError, ProcessFailedError, StoreUnavailableError
 from contract.settings import Settings
 from millrace.up import services, valkey
 from millrace.up.data_folder import DataFolder
@@ -68,7 +68,6 @@ class Stack:
     def _prepare(self, stops: StopRequests) -> None:
         """Everything that can be refused before a process is started."""
         settings, screen = self._settings, self._screen
-        screen.line(", ".join(services.versions()), event="versions")
         services.require_installed(flower=self._plan.flower)
         require_free(settings.host, settings.port, setting="MILLRACE_PORT", use="the front")
         if self._plan.flower:
@@ -80,12 +79,18 @@ class Stack:
                 screen.warn(f"stopped a Valkey (pid {left}) that an earlier run had left behind")
         else:
             self._check_redis()
+        screen.line(", ".join(services.versions()), event="versions")
         with stops.interruptible():
             self._speaker = ensure_models(settings, screen)
 
     def _check_redis(self) -> None:
         url = self._settings.redis_url
-        facts = read_facts(url)
+        try:
+            facts = read_facts(url)
+        except StoreUnavailableError as error:
+            raise StoreUnavailableError(
+                f"{error.detail}: start it, or unset MILLRACE_REDIS_URL to have one started"
+            ) from error
         for warning in require_fit(facts, url):
             self._screen.warn(warning)
         self._screen.done(
@@ -181,7 +186,8 @@ class Stack:
         def all_ready() -> bool:
             for name in sorted(waiting - set(self._supervisor.waiting_for)):
                 waiting.discard(name)
-                told(name)
+                if name in self._supervisor.names:  # else it was given up
+                    told(name)
             return not waiting
 
         self._await(stops, all_ready, lambda: f"starting {', '.join(sorted(waiting))}")
@@ -220,4 +226,6 @@ class Stack:
 
 def command_name(program: str) -> str:
     """How a person in this folder calls the command that runs as ``program``."""
-    return program if os.sep in program and not program.endswith("__main__.py") else "millrace"
+    if program.endswith("__main__.py"):
+        return "python -m millrace"
+    return "millrace" if shutil.which("millrace") == program else program

@@ -73,9 +73,10 @@ class Supervisor:
         """Look after every child once.
 
         Raises:
-            ProcessFailedError: one is in a crash loop; the detail ends with its last lines.
+            ProcessFailedError: an essential one is in a crash loop; the detail ends with its
+                last lines.
         """
-        for charge in self._charges.values():
+        for charge in list(self._charges.values()):
             if charge.restart_s is not None:
                 if self._clock() >= charge.restart_s:
                     self._restart(charge)
@@ -122,6 +123,10 @@ class Supervisor:
             killed=code == -signal.SIGKILL,
         )
         what = f"{name} (pid {pid}) {describe_exit(code)}"
+        if pause_s is None and not charge.spec.essential:
+            del self._charges[name]
+            self._say(f"{what} again and again; going on without it (log: {charge.spec.log})")
+            return
         if pause_s is None:
             raise ProcessFailedError(
                 f"{what}, the {charge.restarts.deaths}th time in a row. Its last lines, from"

@@ -194,6 +194,13 @@ def test_the_result_of_a_job_without_one_is_a_typed_error(
         _ = Job(id="job_1", **fields).text
 
 
+def test_a_job_without_text_says_so_when_asked_for_it() -> None:
+    embedded = Job(id="job_1", status="completed", task="embed", output={"embedding": [0.6, 0.8]})
+    assert embedded.embeddings == [[0.6, 0.8]]
+    with pytest.raises(InvalidRequestError, match="task embed"):
+        _ = embedded.text
+
+
 def test_the_only_model_of_a_task_is_the_default() -> None:
     models = [{"id": "other", "task": "generate"}, {"id": "minilm", "task": "embed"}]
     listed = json_answer({"object": "list", "data": models, "has_more": False})

@@ -91,6 +91,14 @@ def test_a_crash_loop_ends_with_the_last_lines(watched: Watched) -> None:
     assert len(watched.said) == 4
 
 
+def test_a_child_that_is_not_essential_is_left_out_instead(watched: Watched) -> None:
+    watched.start("sleeper", SLEEP)
+    watched.start("broken", "import sys; sys.exit(3)", essential=False)
+    watched.until(lambda: watched.supervisor.names == ["sleeper"])
+    watched.until_ready()
+    assert "ended with exit code 3 again and again; going on without it" in watched.said[-1]
+
+
 def test_a_stop_gives_time_to_end_and_then_kills(watched: Watched) -> None:
     watched.start("stubborn", STUBBORN, stop_s=0.3)
     watched.start("obedient", SLEEP, stop_s=0.3)
