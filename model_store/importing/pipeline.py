@@ -79,7 +79,12 @@ def _import_path(task: ImportTask, path: Path, form: str | None) -> ModelVersion
         )
     kind = recognise(path)
     task.step("hashing the source")
-    record = {"kind": kind, "file": path.name, "sha256": _fingerprint(path), "exporter": EXPORTER}
+    record = {
+        "kind": kind,
+        "file": path.name,
+        "sha256": _fingerprint(path, kind),
+        "exporter": EXPORTER,
+    }
     task = dataclasses.replace(
         task,
         name=task.name or name_from(path.stem if path.is_file() else path.resolve().name),
@@ -122,9 +127,18 @@ def _find_same(task: ImportTask) -> ModelVersion | None:
     return None
 
 
-def _fingerprint(path: Path) -> str:
-    """sha256 of a file, or over the sorted hashes of a folder's files."""
+def _fingerprint(path: Path, kind: str) -> str:
+    """sha256 of a file, or over the sorted hashes of a folder's files.
+
+    What is converted may lie behind links (download caches are made of them); what becomes a
+    version as it is may not.
+    """
     if path.is_file():
         return hash_file(path)
-    lines = (f"{entry.sha256} {name}\n" for name, entry in sorted(tabulate(path).items()))
+    if kind.startswith("onnx-"):
+        hashes = {name: entry.sha256 for name, entry in tabulate(path).items()}
+    else:
+        files = (each for each in path.iterdir() if each.is_file())
+        hashes = {each.name: hash_file(each) for each in files}
+    lines = (f"{digest} {name}\n" for name, digest in sorted(hashes.items()))
     return hashlib.sha256("".join(lines).encode()).hexdigest()

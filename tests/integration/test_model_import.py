@@ -101,6 +101,18 @@ def test_a_hugging_face_llama_becomes_the_same_model_without_torch(
     assert version.manifest.files[weights] == tiny.manifest.files[weights]
 
 
+def test_a_hugging_face_folder_may_be_made_of_links(
+    store: ModelStore, tmp_path: Path, tiny: ModelVersion, llama: Llama
+) -> None:
+    write_llama_source(llama, tiny.path, tmp_path / "blobs")
+    (tmp_path / "snapshot").mkdir()
+    for path in (tmp_path / "blobs").iterdir():
+        (tmp_path / "snapshot" / path.name).symlink_to(path)
+    version = import_model(store, str(tmp_path / "snapshot"))
+    assert answers(version) == answers(tiny)
+    assert store.verify(version) == version
+
+
 def test_a_hugging_face_folder_of_another_kind_needs_the_extra(
     store: ModelStore, tmp_path: Path, tiny: ModelVersion, llama: Llama
 ) -> None:
