@@ -51,9 +51,12 @@ class Catalog:
         """The production version of every name that has one."""
         return self._store.served()
 
-    def versions(self, name: str) -> list[int]:
-        """The version numbers of one name."""
-        return [each.version for each in self._store.models() if each.name == name]
+    def versions(self) -> dict[str, list[int]]:
+        """Every version number of every name."""
+        found: dict[str, list[int]] = {}
+        for each in self._store.models():
+            found.setdefault(each.name, []).append(each.version)
+        return found
 
     def aliases(self, name: str) -> dict[str, int]:
         """Alias -> version number of one name."""

@@ -10,8 +10,7 @@ from pydantic.json_schema import models_json_schema
 
 from contract.errors import InvalidRequestError, MalformedBodyError, MillraceError
 from producer.api import Operation, Reply
-from producer.problems import PROBLEM_JSON, status_of
-from producer.response_schemas import Problem
+from producer.problems import PROBLEM_JSON, Problem, status_of
 
 _REF = "#/components/schemas/{model}"
 _PART = re.compile(r"<(\w+)>")

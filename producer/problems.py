@@ -5,11 +5,12 @@ from http import HTTPStatus
 
 import structlog
 from flask import Flask, Response, request
+from pydantic import Field
 from werkzeug.exceptions import HTTPException
 
 from contract import errors
 from contract.errors import FieldError, InvalidRequestError, MillraceError, QueueFullError
-from producer.response_schemas import Problem, ProblemField
+from producer.response_schemas import Sent
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -37,6 +38,28 @@ STORE_RETRY_AFTER_S = 2
 WORKER_RETRY_AFTER_S = 5
 
 _log = structlog.get_logger()
+
+
+class ProblemField(Sent):
+    """One wrong place in the request."""
+
+    pointer: str = Field(
+        description="JSON pointer into the body; /query/NAME and /headers/NAME for the rest."
+    )
+    detail: str
+
+
+class Problem(Sent):
+    """Why a request was not done (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str = Field(description="Stable word for the kind of error; switch on this.")
+    retryable: bool = Field(description="Whether the same request may succeed later.")
+    errors: list[ProblemField]
+    instance: str
 
 
 def status_of(error: type[MillraceError]) -> int:

@@ -13,28 +13,6 @@ class Sent(BaseModel):
     model_config = ConfigDict(frozen=True, protected_namespaces=())
 
 
-class ProblemField(Sent):
-    """One wrong place in the request."""
-
-    pointer: str = Field(
-        description="JSON pointer into the body; /query/NAME and /headers/NAME for the rest."
-    )
-    detail: str
-
-
-class Problem(Sent):
-    """Why a request was not done (RFC 9457)."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    code: str = Field(description="Stable word for the kind of error; switch on this.")
-    retryable: bool = Field(description="Whether the same request may succeed later.")
-    errors: list[ProblemField]
-    instance: str
-
-
 class Usage(Sent):
     """Tokens that a job read and wrote."""
 

@@ -43,11 +43,11 @@ def add_lists(api: Api, front: Front) -> None:
     )
     def list_models() -> Answer:
         """List the models that a job can name."""
-        workers = front.store.workers()
+        workers, versions = front.store.workers(), front.catalog.versions()
         data = [
             view_model(
                 version,
-                versions=front.catalog.versions(version.name),
+                versions=versions.get(version.name, ()),
                 aliases=front.catalog.aliases(version.name),
                 workers=workers,
             )

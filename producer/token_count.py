@@ -1,9 +1,10 @@
 """A helper process that counts tokens: ``python -m producer.token_count``.
 
 It reads one JSON line per question from its standard input, ``{"folder", "input"}`` with an
-input as jobs store it, and writes one line per answer: ``{"counts": [n, …]}`` (one for a prompt,
-one for each text to embed) or ``{"refused": why}``. The front kills it when an answer takes too
-long, and its memory is capped, so no prompt can hold up or fill the process that serves HTTP.
+input as jobs store it. It answers each with two lines: ``{"loaded": true}`` when it has the
+tokenizer, then ``{"counts": [n, …]}`` (one for a prompt, one for each text to embed) or
+``{"refused": why}``. The front kills it when that takes too long, and its memory is capped, so no
+prompt can hold up or fill the process that serves HTTP.
 """
 
 import functools
@@ -32,16 +33,18 @@ def main() -> None:
             return [len(tokenizer.encode(text)) for text in stored["texts"]]
         return [len(tokenizer.prompt_tokens(stored))]
 
-    for line in sys.stdin.buffer:
-        question = json.loads(line)
-        try:
-            answer: dict[str, Any] = {
-                "counts": count(load(Path(question["folder"])), question["input"])
-            }
-        except InvalidRequestError as error:
-            answer = {"refused": error.detail}
+    def say(answer: Mapping[str, Any]) -> None:
         sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n")
         sys.stdout.buffer.flush()
+
+    for line in sys.stdin.buffer:
+        question = json.loads(line)
+        tokenizer = load(Path(question["folder"]))
+        say({"loaded": True})
+        try:
+            say({"counts": count(tokenizer, question["input"])})
+        except InvalidRequestError as error:
+            say({"refused": error.detail})
 
 
 if __name__ == "__main__":

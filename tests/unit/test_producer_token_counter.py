@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from model_store.store import ModelStore
 from model_store.tiny import write_tiny_llama
 from model_store.tokenizer import TextTokenizer
 from producer.token_counter import TokenCounter
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -65,16 +67,39 @@ def test_a_helper_that_takes_too_long_is_killed_and_the_next_question_gets_a_new
         marker = pathlib.Path({str(marker)!r})
         first = not marker.exists()
         marker.touch()
-        for line in sys.stdin.buffer:
+        for line in sys.stdin:
+            print('{{"loaded": true}}', flush=True)
             if first:
                 time.sleep(600)
-            sys.stdout.buffer.write(b'{{"counts": [7]}}\\n')
-            sys.stdout.buffer.flush()
+            print('{{"counts": [7]}}', flush=True)
     """)
-    counter = TokenCounter(limit_s=0.2, start_s=3.0, command=command)
+    counter = TokenCounter(limit_s=0.2, command=command)
 
     assert counter.count(tmp_path, {"prompt": "x"}).timed_out
     assert counter.count(tmp_path, {"prompt": "x"}).counts == (7,)
+    counter.close()
+
+
+def test_a_helper_that_does_not_start_in_time_settles_nothing(tmp_path: Path) -> None:
+    counter = TokenCounter(start_s=0.2, command=scripted("import time; time.sleep(600)"))
+
+    answer = counter.count(tmp_path, {"prompt": "x"})
+
+    assert answer.counts is None
+    assert not answer.timed_out
+    counter.close()
+
+
+def test_questions_do_not_wait_without_end_for_their_turn(tmp_path: Path) -> None:
+    script = "import sys, time; sys.stdin.readline(); print('{}', flush=True); time.sleep(600)"
+    counter = TokenCounter(limit_s=5, start_s=1.5, command=scripted(script))
+    first = threading.Thread(target=counter.count, args=(tmp_path, {"prompt": "x"}))
+    first.start()
+    eventually(lambda: counter.busy)
+
+    assert counter.count(tmp_path, {"prompt": "y"}).counts is None
+    assert first.is_alive()
+    first.join()
     counter.close()
 
 

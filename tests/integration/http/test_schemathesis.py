@@ -19,7 +19,9 @@ from tests.support.hand_worker import HandWorker
 
 #: One worker: two threads of Python 3.11 cannot parse source at once, and hypothesis does.
 COMMAND = (
-    str(Path(sys.executable).parent / "schemathesis"), "run", "--no-color",
+    str(Path(sys.executable).parent / "schemathesis"),
+    "--config-file", str(Path(schemathesis_hooks.__file__).with_name("schemathesis.toml")),
+    "run", "--no-color",
     "--mode", "all", "--checks", "all", "--max-examples", "25", "--workers", "1",
     "--request-timeout", "20", "--seed", "20", "--generation-database", "none",
 )  # fmt: skip
