@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 _WIDE = 240  # columns for a reader that is no terminal, so that no cell is cut
 
@@ -63,7 +64,7 @@ class Display:
             numeric = all(isinstance(row[number], int | float | None) for row in rows)
             table.add_column(name, justify="right" if numeric else "left", overflow="fold")
         for row in rows:
-            table.add_row(*(escape(cell(value)) for value in row))
+            table.add_row(*(each if isinstance(each, Text) else escape(cell(each)) for each in row))
         self._print(table)
 
     @contextmanager

@@ -1,12 +1,17 @@
 """``millrace doctor``."""
 
 import click
+from rich.text import Text
 
 from millrace.cli.failures import FAILED, OK
 from millrace.cli.invocation import Invocation, JsonCommand, pass_invocation
 from millrace.doctor import Level, examine
 
-_MARKS = {Level.OK: "ok", Level.WARN: "warn", Level.FAIL: "FAIL"}
+_MARKS = {
+    Level.OK: Text("ok", style="green"),
+    Level.WARN: Text("warn", style="yellow"),
+    Level.FAIL: Text("FAIL", style="bold red"),
+}
 
 
 @click.command(cls=JsonCommand)

@@ -78,21 +78,21 @@ def models(settings: Settings) -> Iterator[Finding]:
 
 
 def device(settings: Settings) -> Iterator[Finding]:
-    """Whether ONNX Runtime can run where MILLRACE_DEVICE says."""
+    """Whether there is what MILLRACE_DEVICE asks for: ONNX Runtime with CUDA, and a GPU."""
     with needs("local"):
         from model_store.runtime import available_providers
+        from workers.devices import list_gpus
 
-    providers = available_providers()
-    has_cuda = "CUDAExecutionProvider" in providers
-    if settings.device.startswith("cuda") and not has_cuda:
-        yield Finding(
-            check="device",
-            level=Level.FAIL,
-            detail=f"MILLRACE_DEVICE={settings.device}, but this ONNX Runtime has no CUDA",
-            advice="install the extra gpu in place of cpu, or set MILLRACE_DEVICE=cpu",
-        )
-        return
-    names = ", ".join(each.removesuffix("ExecutionProvider") for each in providers)
-    yield Finding(
-        check="device", level=Level.OK, detail=f"{settings.device}; ONNX Runtime offers {names}"
-    )
+    wanted = settings.device
+    gpus = [f"cuda:{gpu.index}" for gpu in list_gpus()]
+    has_cuda = "CUDAExecutionProvider" in available_providers()
+    seen = f"MILLRACE_DEVICE={wanted}; GPUs: {', '.join(gpus) or 'none'}"
+    seen += f"; ONNX Runtime {'with' if has_cuda else 'without'} CUDA"
+    level, advice = Level.OK, ""
+    if wanted.startswith("cuda") and not (gpus if wanted == "cuda" else wanted in gpus):
+        level, advice = Level.FAIL, "set MILLRACE_DEVICE=cpu, or look at what nvidia-smi says"
+    elif wanted.startswith("cuda") and not has_cuda:
+        level, advice = Level.FAIL, "install the extra gpu in place of cpu"
+    elif wanted == "auto" and gpus and not has_cuda:
+        level, advice = Level.WARN, "the GPU stays idle: install the extra gpu in place of cpu"
+    yield Finding(check="device", level=level, detail=seen, advice=advice)

@@ -99,6 +99,15 @@ def test_a_redis_that_is_not_there_fails_without_its_password(
     assert "secret" not in json.dumps(found)
 
 
+def test_a_gpu_that_is_asked_for_and_not_there_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, found = examine(capsys, tmp_path, DEVICE="cuda:97")
+    assert code == 1
+    assert found["device"]["level"] == "fail"
+    assert "MILLRACE_DEVICE=cuda:97" in found["device"]["detail"]
+
+
 def test_a_wrong_setting_is_named_and_ends_the_examination(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
