@@ -7,6 +7,7 @@ tokenizer, then ``{"counts": [n, …]}`` (one for a prompt, one for each text to
 prompt can hold up or fill the process that serves HTTP.
 """
 
+import contextlib
 import functools
 import json
 import os
@@ -22,7 +23,8 @@ MEMORY_BYTES = 3 << 30  # of address space, most of which is never touched
 def main() -> None:
     """Answer until standard input ends."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    with contextlib.suppress(ValueError, OSError):  # macOS has no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     from contract.errors import InvalidRequestError
     from model_store.tokenizer import TextTokenizer
 
