@@ -1,5 +1,6 @@
 """``millrace submit``: ask, and wait or watch if told to."""
 
+import itertools
 import sys
 import time
 from pathlib import Path
@@ -7,11 +8,17 @@ from typing import Any
 
 import click
 
-from contract.errors import InvalidRequestError
+from contract.errors import InvalidRequestError, MillraceError
 from millrace.cli.answers import show_output
 from millrace.cli.display import Display
 from millrace.cli.invocation import Invocation, JsonCommand, pass_invocation, url_option
 from millrace.client import Job, JobHandle
+
+_REASONS = {
+    "no_worker": "no live worker serves its model",
+    "no_capacity": "every slot is taken",
+    "shared_run": "an identical job runs for both",
+}
 
 
 @click.command(cls=JsonCommand)
@@ -80,7 +87,7 @@ def submit(
 
 def _await(handle: JobHandle, display: Display, timeout_s: float | None) -> None:
     try:
-        with display.working(f"waiting for job {handle.id}"):
+        with display.working(f"{_state(handle.job)}, waiting for the end of {handle.id}"):
             job = handle.wait(timeout_s)
     except KeyboardInterrupt:
         display.note(f"job {handle.id} goes on; `millrace cancel {handle.id}` stops it")
@@ -90,11 +97,12 @@ def _await(handle: JobHandle, display: Display, timeout_s: float | None) -> None
 
 def _follow(handle: JobHandle, display: Display) -> None:
     began = time.monotonic()
-    first_s = None
+    pieces = handle.stream()
     try:
-        for text in handle.stream():
-            if first_s is None:
-                first_s = time.monotonic() - began
+        with display.working(f"{_state(handle.job)}, waiting for the first token"):
+            first = next(pieces, "")
+            first_s = time.monotonic() - began
+        for text in itertools.chain([first], pieces):
             if display.as_json:
                 display.json({"type": "text", "text": text})
             else:
@@ -102,18 +110,22 @@ def _follow(handle: JobHandle, display: Display) -> None:
     except KeyboardInterrupt:
         display.note(f"\njob {handle.id} goes on; `millrace cancel {handle.id}` stops it")
         raise
+    except MillraceError:
+        if not display.as_json:
+            display.piece("\n")  # the error has a line of its own
+        raise
     if display.as_json:
         display.json({"type": "job", "job": handle.job})
     else:
         display.piece("\n")
-        display.note(summary(handle.job, first_s, time.monotonic() - began))
+        display.note(_summary(handle.job, first_s, time.monotonic() - began))
 
 
-def summary(job: Job, first_s: float | None, total_s: float) -> str:
+def _summary(job: Job, first_s: float, total_s: float) -> str:
     """One line about a finished stream: tokens, speed and waits, as the caller saw them."""
     tokens = (job.usage or {}).get("completion_tokens", 0)
     said = [f"{tokens} tokens in {total_s:.2f} s"]
-    if first_s is not None and not job.cached:
+    if not job.cached:
         said.append(f"first after {first_s:.2f} s")
         if tokens > 1 and total_s > first_s:
             said.append(f"then {(tokens - 1) / (total_s - first_s):.0f} tokens/s")
@@ -153,6 +165,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _state(job: Job) -> str:
+    state = job.status.replace("_", " ")
     if job.queue_position and job.queue_position > 1:
-        return f"{job.status}, number {job.queue_position} in line"
-    return job.status
+        state += f", number {job.queue_position} in line"
+    reason = _REASONS.get(job.waiting_reason or "")
+    return f"{state} ({reason})" if reason else state
