@@ -1,13 +1,16 @@
-"""Refuses ONNX files that reach outside their folder or ask for foreign code."""
+"""Refuses models that reach outside their folder or ask for foreign code."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from contract.errors import InvalidModelError
+from model_store.tokenizer import GENAI_CONFIG_FILE
 from model_store.verify import is_inside
 
 # The operator sets that ONNX Runtime itself brings. Any other domain needs a library to be
@@ -28,7 +31,7 @@ _LIBRARY_SUFFIXES = (".so", ".dll", ".dylib", ".pyd", ".exe")
 
 
 def check_onnx_files(folder: Path) -> None:
-    """Check every ``*.onnx`` file and refuse shared libraries anywhere below ``folder``.
+    """Check the graphs and the runtime's configuration; refuse libraries anywhere below.
 
     Raises:
         InvalidModelError: names the file and what is wrong with it.
@@ -38,6 +41,8 @@ def check_onnx_files(folder: Path) -> None:
             raise InvalidModelError(f"{path} is a library; a model may not bring code")
         if path.suffix == ".onnx":
             _check_file(path)
+        if path.name == GENAI_CONFIG_FILE:
+            _check_config(path)
 
 
 def _check_file(path: Path) -> None:
@@ -57,6 +62,31 @@ def _check_file(path: Path) -> None:
         for entry in tensor.external_data:
             if entry.key == "location":
                 _check_location(path, tensor.name, entry.value)
+
+
+def _check_config(path: Path) -> None:
+    """onnxruntime-genai loads libraries and files that its configuration names."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidModelError(f"{path} is not JSON: {error}") from error
+    for key, value in _entries(record):
+        if "library" in key or "custom_op" in key:
+            raise InvalidModelError(f"{path} has {key!r}; a model may not bring code")
+        names_file = key.endswith(("filename", "path", "file", "location"))
+        if names_file and value and not (isinstance(value, str) and is_inside(value)):
+            raise InvalidModelError(f"{path}: {key!r} is {value!r}, outside the model's folder")
+
+
+def _entries(record: Any) -> Iterator[tuple[str, Any]]:
+    """Every key of nested JSON objects, in lower case, with its value."""
+    if isinstance(record, dict):
+        for key, value in record.items():
+            yield key.lower(), value
+            yield from _entries(value)
+    elif isinstance(record, list):
+        for each in record:
+            yield from _entries(each)
 
 
 def _check_location(path: Path, tensor: str, location: str) -> None:

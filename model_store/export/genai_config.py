@@ -29,10 +29,7 @@ def genai_config(config: LlamaConfig, *, on_cuda: bool) -> dict[str, Any]:
     past = {f"past_{kind}_names": f"past_key_values.%d.{kind}" for kind in ("key", "value")}
     present = {f"present_{kind}_names": f"present.%d.{kind}" for kind in ("key", "value")}
     decoder = {
-        "session_options": {
-            "log_id": "millrace",
-            "provider_options": [{"cuda": {}}] if on_cuda else [],
-        },
+        "session_options": session_options(on_cuda=on_cuda),
         "filename": MODEL_FILE,
         "head_size": config.head_size,
         "hidden_size": config.hidden,
@@ -60,6 +57,11 @@ def genai_config(config: LlamaConfig, *, on_cuda: bool) -> dict[str, Any]:
         "search": {"max_length": config.context_length, "do_sample": False},
         "engine": {"dynamic_batching": batching_config(on_cuda=on_cuda)},
     }
+
+
+def session_options(*, on_cuda: bool) -> dict[str, Any]:
+    """The least that a session needs to be told; threads and devices are a worker's to choose."""
+    return {"log_id": "millrace", "provider_options": [{"cuda": {}}] if on_cuda else []}
 
 
 def batching_config(*, on_cuda: bool) -> dict[str, int]:

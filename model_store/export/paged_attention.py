@@ -101,7 +101,13 @@ def write_batch_layout(graph: GraphBuilder) -> None:
     graph.node("Gather", ["blocks", "column_block"], "column_blocks", axis=1)
     graph.node("Max", ["column_blocks", zero], "column_blocks_used")  # unused entries are -1
     graph.node("Mul", ["column_blocks_used", size], "column_first_line")
-    graph.node("Add", ["column_first_line", "column_line"], "read_slot")
+    graph.node("Add", ["column_first_line", "column_line"], "column_slot")
+    # Beyond a row's end lie lines that nobody may have written: whatever a mask makes of them, a
+    # NaN there stays one. Read the row's own first line instead.
+    graph.node("Unsqueeze", ["total", second], "total_column")
+    graph.node("Less", ["column", "total_column"], "is_in_row")
+    graph.node("Slice", ["column_slot", first, second, second], "first_slot")
+    graph.node("Where", ["is_in_row", "column_slot", "first_slot"], "read_slot")
 
     graph.node("ReduceMax", ["new"], "most_new", keepdims=0)
     graph.node("Equal", ["most_new", one], "is_decode")

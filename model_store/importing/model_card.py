@@ -15,7 +15,10 @@ _FORMS = {
         "8-bit blocks of 32 with 8-bit activations: faster, and its answers differ from those of"
         " fp32. How much was measured at import; see `millrace models show`."
     ),
-    "fp16": "16-bit floats, for a GPU.",
+    "fp16": (
+        "16-bit floats, for a GPU. This form has not been compared with another: only a GPU can"
+        " run it. Its golden prompts are those of the exact form, as far as that was sure of them."
+    ),
 }
 _SOURCE_ROWS = (
     ("title", "Model"),

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 
 from contract.errors import ModelImportError
+from model_store.export.genai_config import session_options
 from model_store.export.graph import FLOAT16, MODEL_FILE
 from model_store.importing.golden import (
     GOLDEN_TOKENS,
@@ -51,6 +52,9 @@ def finish_generate(task: ImportTask, folder: Path) -> ModelVersion:
         raise ModelImportError(
             f"{GENAI_CONFIG_FILE} does not describe a decoder: {error!r}"
         ) from error
+    others = set(config["model"]) & {"encoder", "vision", "speech", "embedding"}
+    if others or "pipeline" in config["model"]["decoder"]:
+        raise ModelImportError(f"only a plain decoder can be served, not {sorted(others)}")
     if file_name != MODEL_FILE or not (folder / MODEL_FILE).is_file():
         raise ModelImportError(f"the decoder must be in {MODEL_FILE}, not in {file_name!r}")
     graph_path = folder / MODEL_FILE
@@ -64,8 +68,10 @@ def finish_generate(task: ImportTask, folder: Path) -> ModelVersion:
         task.step("rewriting attention for a paged cache")
         rewrite_config(config, rewrite_graph(model, head_size))
         onnx.save(model, str(graph_path))
-        text = json.dumps(config, indent=1) + "\n"
-        (folder / GENAI_CONFIG_FILE).write_text(text, encoding="utf-8")
+    # How a session runs is this machine's business, not that of whoever made the model.
+    config["model"]["decoder"]["session_options"] = session_options(on_cuda=for_cuda)
+    text = json.dumps(config, indent=1) + "\n"
+    (folder / GENAI_CONFIG_FILE).write_text(text, encoding="utf-8")
     tokenizer = TextTokenizer.load(folder)
     manifest = Manifest(
         task="generate",

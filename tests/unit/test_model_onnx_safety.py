@@ -1,5 +1,6 @@
 """ONNX files that must not be loaded."""
 
+import json
 from pathlib import Path
 
 import onnx
@@ -78,6 +79,25 @@ def test_a_library_beside_the_model_is_refused(tmp_path: Path, name: str) -> Non
     (tmp_path / "inner").mkdir()
     (tmp_path / name).write_bytes(b"\x7fELF")
     with pytest.raises(InvalidModelError, match="may not bring code"):
+        check_onnx_files(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"session_options": {"custom_ops_library": "ops.so"}}, "custom_ops_library"),
+        ({"run": [{"ep_library_path": "x"}]}, "ep_library_path"),
+        ({"filename": "/etc/passwd"}, "filename"),
+        ({"filename": "../model.onnx"}, "outside"),
+        ({"session_options": {"optimized_model_filepath": "/tmp/x"}}, "outside"),
+    ],
+)
+def test_a_configuration_that_names_code_or_outer_files_is_refused(
+    tmp_path: Path, options: dict[str, object], named: str
+) -> None:
+    write(tmp_path)
+    (tmp_path / "genai_config.json").write_text(json.dumps({"model": {"decoder": options}}))
+    with pytest.raises(InvalidModelError, match=named):
         check_onnx_files(tmp_path)
 
 
