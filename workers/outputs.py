@@ -36,8 +36,7 @@ def answer(claim: Claim, result: GenerationResult | EmbeddingResult) -> Answer:
             usage=_usage(result.prompt_tokens, result.completion_tokens, result.cached_tokens),
         )
     vectors = result.vectors.tolist()
-    single = claim.input.get("single", False)
-    output = {"embedding": vectors[0]} if single else {"embeddings": vectors}
+    output = {"embeddings": vectors} if claim.input["many"] else {"embedding": vectors[0]}
     return Answer(output=output, usage=_usage(result.prompt_tokens, 0, 0))
 
 

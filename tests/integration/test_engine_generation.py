@@ -100,6 +100,20 @@ def test_greedy_answers_are_the_same_alone_and_in_any_batch(engine: GenerationEn
         assert together == (alone if order is requests else alone[::-1])
 
 
+def test_the_first_batch_of_an_engine_on_used_memory_answers_as_any_other(
+    version: ModelVersion,
+) -> None:
+    """A cache line that nobody has written may hold anything, a NaN too."""
+    answers = []
+    for _ in range(3):
+        engine = _open(version, slots=20)
+        texts = [f"story {n} " + "river " * (3 * n) for n in range(20)]
+        runs = [engine.submit(_ask(engine, text, max_tokens=40)) for text in texts]
+        answers.append([run.result(TIMEOUT_S).text for run in runs])
+        engine.close()
+    assert answers[1:] == answers[:1] * 2
+
+
 def test_more_requests_than_slots_all_finish(engine: GenerationEngine) -> None:
     runs = [engine.submit(_ask(engine, f"Number {n}", max_tokens=12)) for n in range(5 * SLOTS)]
     results = [run.result(TIMEOUT_S) for run in runs]

@@ -113,8 +113,9 @@ def test_more_jobs_than_slots_are_all_completed_and_the_same_prompt_has_one_answ
 
 def test_embeddings_are_served_beside_text_by_the_same_worker(rig: Rig) -> None:
     rig.worker()
-    one = rig.submit("tiny-embed", task="embed", input={"texts": ["a river"], "single": True})
-    many = rig.submit("tiny-embed", task="embed", input={"texts": ["a river", "a wheel"]})
+    one = rig.submit("tiny-embed", task="embed", input={"texts": ["a river"], "many": False})
+    texts = {"texts": ["a river", "a wheel"], "many": True}
+    many = rig.submit("tiny-embed", task="embed", input=texts)
     single, pair = rig.finished(one), rig.finished(many)
     assert single.output["embedding"] == pytest.approx(pair.output["embeddings"][0], abs=1e-4)
     assert len(pair.output["embeddings"]) == 2
