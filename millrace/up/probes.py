@@ -56,5 +56,5 @@ class FrontProbe:
 
 def local_url(settings: Settings) -> str:
     """Where the front of this machine is reached; MILLRACE_URL may name another."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    here = {"MILLRACE_HOST": settings.host, "MILLRACE_PORT": str(settings.port)}
+    return Settings.from_mapping(here).url
