@@ -75,6 +75,7 @@ def batching_config(*, on_cuda: bool) -> dict[str, int]:
 
 def hugging_face_config(config: LlamaConfig) -> dict[str, Any]:
     """The same numbers in Hugging Face's words, for ``config.json``."""
+    scaled = {"rope_factors": list(config.rope_factors)} if config.rope_factors else {}
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -88,6 +89,7 @@ def hugging_face_config(config: LlamaConfig) -> dict[str, Any]:
         "max_position_embeddings": config.context_length,
         "rms_norm_eps": config.rms_epsilon,
         "rope_theta": config.rope_base,
+        **scaled,
         "hidden_act": "silu",
         "tie_word_embeddings": config.tied,
         "bos_token_id": config.bos_token_id,

@@ -17,7 +17,11 @@ LAYER_WEIGHTS = ("attention_norm", "q", "k", "v", "o", "mlp_norm", "gate", "up",
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaConfig:
-    """The numbers of one llama. Sizes count elements; ``context_length`` counts tokens."""
+    """The numbers of one llama. Sizes count elements; ``context_length`` counts tokens.
+
+    ``rope_factors`` slow the rotation of each pair of a head down, for contexts longer than those
+    of the training (Llama 3.1); empty when none does.
+    """
 
     layers: int
     hidden: int
@@ -33,6 +37,7 @@ class LlamaConfig:
     bos_token_id: int | None
     eos_token_ids: tuple[int, ...]
     pad_token_id: int
+    rope_factors: tuple[float, ...] = ()
 
     @property
     def attention_scale(self) -> float:
@@ -42,7 +47,8 @@ class LlamaConfig:
     def rotary_tables(self) -> tuple[Float32, Float32]:
         """cos and sin, each ``[context_length, head_size / 2]`` (Su et al., RoFormer, 2021)."""
         powers = np.arange(0, self.head_size, 2, dtype=np.float64) / self.head_size
-        angles = np.outer(np.arange(self.context_length), self.rope_base**-powers)
+        frequencies = self.rope_base**-powers / (self.rope_factors or 1.0)
+        angles = np.outer(np.arange(self.context_length), frequencies)
         return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
 
 

@@ -27,6 +27,7 @@ _LAYER_NAMES = {
     "down": "ffn_down",
 }
 _ARCHITECTURE = "llama"
+_FACTORS = "rope_freqs.weight"
 
 
 class GgufFile:
@@ -59,6 +60,12 @@ class GgufFile:
     def has_tensor(self, name: str) -> bool:
         """Whether the file holds the tensor."""
         return name in self._tensors
+
+    def rows(self, name: str) -> int:
+        """How many rows a matrix has. Raises ModelImportError."""
+        if name not in self._tensors:
+            raise ModelImportError(f"{self.path} has no tensor {name!r}")
+        return int(self._tensors[name].shape[1])  # GGUF counts the columns first
 
     def tensor(self, name: str) -> Float32:
         """A tensor as float32, whatever its storage. Raises ModelImportError."""
@@ -100,11 +107,10 @@ def read_gguf(file: GgufFile) -> Llama:
         raise ModelImportError(
             f"{file.path} holds a {architecture!r} model; only the llama family can be imported"
         )
-    for tensor in ("rope_freqs.weight", "blk.0.attn_q.bias", "blk.0.ffn_gate_inp.weight"):
+    for tensor in ("blk.0.attn_q.bias", "blk.0.ffn_gate_inp.weight"):
         if file.has_tensor(tensor):
             raise ModelImportError(
-                f"{file.path} has {tensor!r}; scaled rotations, biases and experts cannot be"
-                " written"
+                f"{file.path} has {tensor!r}; biases and experts cannot be written"
             )
     scaling = file.field("llama.rope.scaling.type", "none")
     if scaling != "none":
@@ -131,7 +137,7 @@ def _read_config(file: GgufFile) -> LlamaConfig:
         kv_heads=file.field("llama.attention.head_count_kv", heads),
         head_size=head_size,
         feed_forward=file.require("llama.feed_forward_length"),
-        vocabulary=len(file.require("tokenizer.ggml.tokens")),
+        vocabulary=file.rows("token_embd.weight"),
         context_length=file.require("llama.context_length"),
         rms_epsilon=file.require("llama.attention.layer_norm_rms_epsilon"),
         rope_base=file.field("llama.rope.freq_base", 10000.0),
@@ -139,6 +145,7 @@ def _read_config(file: GgufFile) -> LlamaConfig:
         bos_token_id=file.field("tokenizer.ggml.bos_token_id"),
         eos_token_ids=tuple(dict.fromkeys([eos, *(each for each in others if each is not None)])),
         pad_token_id=file.field("tokenizer.ggml.padding_token_id", eos),
+        rope_factors=tuple(file.tensor(_FACTORS).tolist()) if file.has_tensor(_FACTORS) else (),
     )
 
 

@@ -12,6 +12,7 @@ from model_store.importing.gguf_model import GgufFile
 from model_store.tokenizer import CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 
 _CONTROL, _USER_DEFINED = 3, 4
+_LLAMA3 = ("llama-bpe", "llama3")
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -51,18 +52,21 @@ def _build(file: GgufFile, tokens: list[str]) -> Tokenizer:
         )
     merges = [tuple(merge.split(" ", 1)) for merge in file.require("tokenizer.ggml.merges")]
     vocabulary = {token: index for index, token in enumerate(tokens)}
-    tokenizer = Tokenizer(models.BPE(vocabulary, merges, fuse_unk=False))
+    is_llama3 = file.field("tokenizer.ggml.pre") in _LLAMA3
+    model = models.BPE(vocabulary, merges, fuse_unk=False, ignore_merges=is_llama3)
+    tokenizer = Tokenizer(model)
     tokenizer.pre_tokenizer = _splitter(file)
     tokenizer.decoder = decoders.ByteLevel()
     types = file.require("tokenizer.ggml.token_type")
-    tokenizer.add_special_tokens(
+    # A control token is not text; one that somebody added is.
+    tokenizer.add_tokens(
         [
-            AddedToken(token, special=True, normalized=False)
+            AddedToken(token, special=kind == _CONTROL, normalized=False)
             for token, kind in zip(tokens, types, strict=True)
             if kind in (_CONTROL, _USER_DEFINED)
         ]
     )
-    if file.field("tokenizer.ggml.add_bos_token", False):
+    if file.field("tokenizer.ggml.add_bos_token", is_llama3):
         bos = tokens[file.require("tokenizer.ggml.bos_token_id")]
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", special_tokens=[(bos, vocabulary[bos])]
@@ -79,7 +83,7 @@ def _splitter(file: GgufFile) -> pre.PreTokenizer:
         return gpt2
     if name == "smollm":
         return pre.Sequence([pre.Digits(individual_digits=True), gpt2])
-    digits = {"llama-bpe": r"\p{N}{1,3}", "llama3": r"\p{N}{1,3}", "qwen2": r"\p{N}"}.get(name)
-    if digits is None:
+    digits = r"\p{N}{1,3}" if name in _LLAMA3 else r"\p{N}"
+    if name not in (*_LLAMA3, "qwen2"):
         raise ModelImportError(f"{file.path}: unknown way to split text, {name!r}")
     return pre.Sequence([pre.Split(Regex(_WORDS % digits), "isolated"), after_regex])

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from contract.errors import ModelImportError
 from model_store.export.bert import Bert, BertConfig
 from model_store.export.llama import Llama, LlamaConfig
@@ -71,12 +73,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def refuse_llama_reasons(config: Mapping[str, Any]) -> list[str]:
     """Why this package cannot write the model exactly by itself; empty when it can."""
-    rotary = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = rotary.get("rope_type", rotary.get("type", "default"))
+    kind = _rotary(config).get("rope_type", "default")
     reasons = {
         f"architecture {config.get('architectures')}": config.get("architectures")
         != ["LlamaForCausalLM"],
-        f"rope scaling {kind!r}": kind != "default",
+        f"rope scaling {kind!r}": kind not in ("default", "llama3"),
         "biases": bool(config.get("attention_bias") or config.get("mlp_bias")),
         f"activation {config.get('hidden_act')!r}": config.get("hidden_act", "silu") != "silu",
         "quantized weights": "quantization_config" in config,
@@ -137,23 +138,44 @@ def _llama_config(folder: Path, record: Mapping[str, Any], *, tied: bool) -> Lla
         raise ModelImportError(f"{folder / CONFIG_FILE} names no eos_token_id")
     eos_ids = tuple(eos) if isinstance(eos, list) else (eos,)
     heads, pad = record["num_attention_heads"], record.get("pad_token_id")
-    rotary = record.get("rope_parameters") or {}
+    size = record.get("head_dim") or record["hidden_size"] // heads
+    rotary = _rotary(record)
+    base = float(rotary.get("rope_theta", record.get("rope_theta", 10000.0)))
     return LlamaConfig(
         layers=record["num_hidden_layers"],
         hidden=record["hidden_size"],
         heads=heads,
         kv_heads=record.get("num_key_value_heads") or heads,
-        head_size=record.get("head_dim") or record["hidden_size"] // heads,
+        head_size=size,
         feed_forward=record["intermediate_size"],
         vocabulary=record["vocab_size"],
         context_length=record["max_position_embeddings"],
         rms_epsilon=record["rms_norm_eps"],
-        rope_base=float(rotary.get("rope_theta", record.get("rope_theta", 10000.0))),
+        rope_base=base,
         tied=tied,
         bos_token_id=record.get("bos_token_id"),
         eos_token_ids=eos_ids,
         pad_token_id=eos_ids[0] if pad is None else pad,
+        rope_factors=_llama3_factors(rotary, base, size) if "factor" in rotary else (),
     )
+
+
+def _rotary(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the configuration says of rotations, in the words of new and of old files."""
+    found = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    return {"rope_type": found.get("type", "default"), **found}
+
+
+def _llama3_factors(rotary: Mapping[str, Any], base: float, size: int) -> tuple[float, ...]:
+    """How much slower each pair rotates: long waves by ``factor``, short ones not at all.
+
+    The scheme is that of Llama 3.1, as its configuration describes it.
+    """
+    low, high = rotary["low_freq_factor"], rotary["high_freq_factor"]
+    waves = 2 * np.pi * base ** (np.arange(0, size, 2, dtype=np.float64) / size)
+    turns = rotary["original_max_position_embeddings"] / waves
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return tuple((1 / ((1 - kept) / rotary["factor"] + kept)).tolist())
 
 
 def _refuse_other_pooling(folder: Path) -> None:

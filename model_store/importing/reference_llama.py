@@ -46,8 +46,8 @@ def _rms_norm(x: Float32, weight: Float32, epsilon: float) -> Float32:
 def _attend(config: LlamaConfig, q: Float32, k: Float32, v: Float32) -> Float32:
     """Causal attention of one text; heads share keys and values in groups."""
     count, size = len(q), config.head_size
-    queries = _rotate(q.reshape(count, config.heads, size), config.rope_base)
-    keys = _rotate(k.reshape(count, config.kv_heads, size), config.rope_base)
+    queries = _rotate(q.reshape(count, config.heads, size), config)
+    keys = _rotate(k.reshape(count, config.kv_heads, size), config)
     values = v.reshape(count, config.kv_heads, size)
     group = config.heads // config.kv_heads
     future = np.triu(np.full((count, count), -np.inf, np.float32), 1)
@@ -59,10 +59,12 @@ def _attend(config: LlamaConfig, q: Float32, k: Float32, v: Float32) -> Float32:
     return np.concatenate(outputs, axis=-1)
 
 
-def _rotate(x: Float32, base: float) -> Float32:
+def _rotate(x: Float32, config: LlamaConfig) -> Float32:
     """Rotate each pair (i, i + size / 2) of ``x`` ``[tokens, heads, size]`` by its position."""
     count, _, size = x.shape
-    frequency = base ** (-np.arange(size // 2) * 2.0 / size)
+    frequency = config.rope_base ** (-np.arange(size // 2) * 2.0 / size)
+    if config.rope_factors:
+        frequency = frequency / np.asarray(config.rope_factors)
     angle = np.arange(count)[:, None, None] * frequency
     cos, sin = np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
     left, right = x[..., : size // 2], x[..., size // 2 :]

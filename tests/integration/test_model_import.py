@@ -1,8 +1,10 @@
 """Imports from every kind of source, and what they refuse."""
 
+import dataclasses
 import json
 import shutil
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from contract.errors import InvalidModelError, MissingDependencyError, ModelImpo
 from model_store.export.llama import Llama
 from model_store.importing.catalog import CATALOG, PinnedFile, PinnedWheel
 from model_store.importing.download import obtain
+from model_store.importing.gguf_model import GgufFile, read_gguf
+from model_store.importing.hugging_face import read_llama_folder
 from model_store.importing.pipeline import import_model
 from model_store.importing.progress import no_progress
 from model_store.importing.task import ImportTask
@@ -81,6 +85,46 @@ def test_a_second_import_of_the_same_source_returns_the_version_that_is_there(
     assert store.resolve("a") == first
 
 
+def test_simultaneous_imports_of_one_source_make_one_version(
+    store: ModelStore, tmp_path: Path, tiny: ModelVersion, llama: Llama
+) -> None:
+    write_gguf(llama, tiny.path, tmp_path / "a.gguf")
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: import_model(store, str(tmp_path / "a.gguf")), range(3)))
+    assert [each.ref for each in found] == ["a:1"] * 3
+    assert store.models() == found[:1]
+
+
+def test_the_long_context_of_llama_3_is_the_same_from_both_formats(
+    store: ModelStore, tmp_path: Path, tiny: ModelVersion, llama: Llama
+) -> None:
+    write_llama_source(llama, tiny.path, tmp_path / "source")
+    config = json.loads((tmp_path / "source" / "config.json").read_text())
+    config["rope_scaling"] = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 256,
+    }
+    (tmp_path / "source" / "config.json").write_text(json.dumps(config))
+    factors = read_llama_folder(tmp_path / "source").config.rope_factors
+    # Pairs turn ever more slowly; the quick ones are left alone, the slow ones slowed by 8.
+    assert factors[0] == 1
+    assert factors[-1] == pytest.approx(8)
+    assert list(factors) == sorted(factors)
+    scaled = dataclasses.replace(
+        llama, config=dataclasses.replace(llama.config, rope_factors=factors)
+    )
+    write_gguf(scaled, tiny.path, tmp_path / "a.gguf")
+    folder = import_model(store, str(tmp_path / "source"))
+    file = import_model(store, str(tmp_path / "a.gguf"))
+    assert read_gguf(GgufFile(tmp_path / "a.gguf")).config.rope_factors == pytest.approx(factors)
+    assert answers(folder) != answers(tiny)
+    for mine, other in zip(answers(file), answers(folder), strict=True):
+        assert mine[:3] == other[:3]
+
+
 def test_a_gguf_file_of_another_family_is_refused_by_name(
     store: ModelStore, tmp_path: Path, tiny: ModelVersion, llama: Llama
 ) -> None:
@@ -118,7 +162,7 @@ def test_a_hugging_face_folder_of_another_kind_needs_the_extra(
 ) -> None:
     write_llama_source(llama, tiny.path, tmp_path / "source")
     config = json.loads((tmp_path / "source" / "config.json").read_text())
-    config["rope_scaling"] = {"rope_type": "llama3", "factor": 8}
+    config["rope_scaling"] = {"rope_type": "yarn", "factor": 8}
     (tmp_path / "source" / "config.json").write_text(json.dumps(config))
     try:
         import torch  # noqa: F401

@@ -56,6 +56,8 @@ def write_gguf(
     writer.add_layer_norm_rms_eps(config.rms_epsilon)
     writer.add_rope_freq_base(config.rope_base)
     _add_tokenizer(writer, llama, tokenizer_folder)
+    if config.rope_factors:
+        writer.add_tensor("rope_freqs.weight", np.array(config.rope_factors, np.float32))
     heads = {"q": config.heads, "k": config.kv_heads}
     for name, value in llama_weights(llama).items():
         layer, _, part = name.rpartition(".")
