@@ -1,6 +1,6 @@
 """Tokens per second of the engine alone: no HTTP, no queue.
 
-python -m benchmarks.bare_engine .millrace/models smollm2 --slots 16 --threads 2 --seeds 1 2 3
+python -m benchmarks.bare_engine .millrace/models smollm2 --slots 32 --threads 2 --seeds 1 2 3
 """
 
 import argparse
@@ -69,7 +69,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("models_dir", type=Path)
     parser.add_argument("model")
-    parser.add_argument("--slots", type=int, default=16)
+    parser.add_argument("--slots", type=int, default=32)
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--requests", type=int, default=64)

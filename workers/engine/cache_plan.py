@@ -1,8 +1,9 @@
 """How large the KV cache is: as large as the slots can use, or as the memory allows."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from contract.errors import EngineError
 
@@ -55,12 +56,7 @@ def plan_cache(
 
 def available_memory_bytes() -> int:
     """Memory that this process could still use, the limit of its container considered."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                free = int(line.split()[1]) * 1024
+    free = int(psutil.virtual_memory().available)
     limit = _read_bytes(_CGROUP / "memory.max")
     used = _read_bytes(_CGROUP / "memory.current")
     if limit is not None and used is not None:

@@ -9,7 +9,7 @@ Engine = EngineThread[Any, Any]
 
 
 def open_engine(
-    version: ModelVersion, *, slots: int = 16, threads: int = 0, device: str = "cpu"
+    version: ModelVersion, *, slots: int = 32, threads: int = 0, device: str = "cpu"
 ) -> Engine:
     """Load ``version`` and start its engine thread.
 
