@@ -25,6 +25,8 @@ def follow(transport: Transport, job_id: str, *, after: str = "") -> Iterator[Ev
         )
         try:
             with transport.stream(f"/api/v1/jobs/{job_id}/events", headers) as chunks:
+                if chunks is None:
+                    return  # the last event was seen before
                 for received in read_events(chunks):
                     event = _event(received)
                     last_id, failures = event.id or last_id, 0

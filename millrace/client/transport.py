@@ -107,8 +107,8 @@ class Transport:
         self._sleep(pause_s)
 
     @contextmanager
-    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
-        """The body of a GET as it arrives.
+    def stream(self, path: str, headers: Mapping[str, str]) -> Iterator[Iterator[bytes] | None]:
+        """The body of a GET as it arrives; None when there is none and will be none (204).
 
         Raises:
             ServerUnreachableError: the connection could not be made or broke.
@@ -120,7 +120,7 @@ class Transport:
                 if not response.is_success:
                     response.read()
                     raise problem_error(response)
-                yield response.iter_bytes()
+                yield None if response.status_code == 204 else response.iter_bytes()
         except httpx.TransportError as cause:
             raise self.unreachable(cause) from cause
 
