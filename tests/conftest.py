@@ -4,11 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from contract.settings import Settings
 from contract.store import Connection
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def _default_logs() -> Iterator[None]:
+    """A command run in this process sets its logs up for good; the next test starts anew."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
