@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contract.errors import EngineError
 from workers.engine.admission import Admission
-from workers.engine.cache_plan import available_memory_bytes, plan_cache
+from workers.engine.cache_plan import CachePlan, available_memory_bytes, plan_cache
 
 ItemT = TypeVar("ItemT")
 
@@ -84,32 +84,45 @@ def test_the_cache_is_never_promised_twice_and_everyone_gets_in(
     assert line.used_blocks == 0
 
 
-def test_the_cache_holds_a_full_context_for_each_slot_when_memory_allows() -> None:
-    plan = plan_cache(
-        slots=4, context_length=100, block_size=16, bytes_per_token=1024, memory_bytes=100 * _MIB
+def _plan(*, slots: int, context_length: int, memory_mib: int) -> CachePlan:
+    return plan_cache(
+        slots=slots,
+        context_length=context_length,
+        tokens_per_slot=512,
+        block_size=16,
+        bytes_per_token=1024,
+        memory_bytes=memory_mib * _MIB,
     )
+
+
+def test_the_cache_holds_a_full_context_for_each_slot_of_a_small_model() -> None:
+    plan = _plan(slots=4, context_length=100, memory_mib=100)
     assert (plan.num_blocks, plan.limit_tokens) == (4 * 7, 100)
 
 
+def test_the_cache_of_a_long_context_holds_what_slots_usually_need() -> None:
+    plan = _plan(slots=32, context_length=8192, memory_mib=1024)
+    assert (plan.num_blocks * 16, plan.limit_tokens) == (32 * 512, 8192)
+
+
+def test_the_cache_holds_one_full_context_at_least() -> None:
+    plan = _plan(slots=2, context_length=8192, memory_mib=1024)
+    assert (plan.num_blocks * 16, plan.limit_tokens) == (8192, 8192)
+
+
 def test_the_cache_takes_at_most_a_quarter_of_the_memory() -> None:
-    plan = plan_cache(
-        slots=32, context_length=8192, block_size=16, bytes_per_token=1024, memory_bytes=64 * _MIB
-    )
-    assert plan.num_blocks * 16 * 1024 == 16 * _MIB
+    plan = _plan(slots=32, context_length=8192, memory_mib=32)
+    assert plan.num_blocks * 16 * 1024 == 8 * _MIB
 
 
 def test_where_not_even_one_context_fits_the_limit_is_what_fits() -> None:
-    plan = plan_cache(
-        slots=2, context_length=8192, block_size=16, bytes_per_token=1024, memory_bytes=4 * _MIB
-    )
+    plan = _plan(slots=2, context_length=8192, memory_mib=4)
     assert plan.limit_tokens == plan.num_blocks * 16 == 1024
 
 
 def test_memory_for_fewer_blocks_than_slots_is_refused_with_advice() -> None:
     with pytest.raises(EngineError, match="fewer slots"):
-        plan_cache(
-            slots=32, context_length=64, block_size=16, bytes_per_token=1024, memory_bytes=_MIB
-        )
+        _plan(slots=32, context_length=64, memory_mib=1)
 
 
 def test_this_machine_has_some_memory_to_offer() -> None:

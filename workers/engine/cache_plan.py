@@ -1,4 +1,4 @@
-"""How large the KV cache is: as large as the slots can use, or as the memory allows."""
+"""How large the KV cache is: what the slots usually need, or what the memory allows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,18 +28,21 @@ def plan_cache(
     *,
     slots: int,
     context_length: int,
+    tokens_per_slot: int,
     block_size: int,
     bytes_per_token: int,
     memory_bytes: int,
 ) -> CachePlan:
-    """Room for ``slots`` full contexts, if a quarter of ``memory_bytes`` has that much.
+    """Room for ``tokens_per_slot`` in each slot, and for one full context at least.
 
-    Memory that no token was written to is never touched, so a generous plan costs nothing.
+    But no more than a quarter of ``memory_bytes``: in time the cache fills with prefixes of
+    past prompts, so all of it is used in the end, and a machine may have several workers.
 
     Raises:
         EngineError: the memory does not hold one block for each slot.
     """
-    wanted = slots * -(-context_length // block_size)
+    per_slot = -(-min(context_length, tokens_per_slot) // block_size)
+    wanted = max(slots * per_slot, -(-context_length // block_size))
     affordable = memory_bytes // _SHARE_OF_MEMORY // (bytes_per_token * block_size)
     num_blocks = min(wanted, affordable)
     if num_blocks < slots:

@@ -13,6 +13,8 @@ _CONFIG_FILE = "genai_config.json"
 # More tokens a step make a long prompt's neighbours wait longer and nobody faster.
 _CPU_TOKENS_PER_STEP = 256
 _GPU_TOKENS_PER_STEP = 2048
+# A CPU shares its memory with everything else. Longer requests run, a few less at a time.
+_CPU_TOKENS_PER_SLOT = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,7 @@ def plan_generation(
     cache = plan_cache(
         slots=slots,
         context_length=version.manifest.context_length,
+        tokens_per_slot=_CPU_TOKENS_PER_SLOT if kind == CPU else version.manifest.context_length,
         block_size=block_size,
         bytes_per_token=bytes_per_token,
         memory_bytes=memory_bytes,
