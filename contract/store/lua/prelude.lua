@@ -66,7 +66,7 @@ local function close(id, state, now, ttl_ms, fields)
   withdraw(id)
   redis.call('ZREM', key.deadlines(), id)
   move(id, job[2], job[1], state)
-  redis.call('HDEL', key.job(id), 'leader')
+  redis.call('HDEL', key.job(id), 'leader', 'error') -- that of a retried attempt
   redis.call('HSET', key.job(id), 'finished_ms', now, 'expires_ms', now + ttl_ms, unpack(fields))
   redis.call('ZADD', key.expiring(), now + ttl_ms, id)
   emit(id, 'done', job[3], cjson.encode({status = state}))
