@@ -2,6 +2,7 @@
 
 import json
 import math
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -149,7 +150,7 @@ class JobStore:
 
     def redrive(self, job_id: str) -> Job:
         """Let a dead letter wait again. Raises NotDeadError, UnknownJobError, JobGoneError."""
-        redriven = self.connection.run("redrive", job_id)
+        redriven = self.connection.run("redrive", job_id, uuid.uuid4().hex)
         job = self.get(job_id)
         if redriven != 1:
             raise NotDeadError(f"job {job_id!r} is {job.state}, not a dead letter")
