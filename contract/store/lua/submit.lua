@@ -61,8 +61,19 @@ if ARGV[11] ~= '' then
 end
 if print ~= '' then
   local leader = redis.call('GET', key.leader(print))
+  if leader and get(leader, 'queue')[1] ~= queue then
+    -- The same files under another name: perhaps no worker serves that name. Run on its own.
+    enqueue(id)
+    return {'recorded', id, 1}
+  end
   if leader then
     count('shared_runs')
+    if rank < tonumber(get(leader, 'rank')[1]) then
+      -- The run that both wait for becomes as urgent as the more urgent of them.
+      redis.call('HSET', key.job(leader), 'rank', rank)
+      redis.call('ZADD', key.pending(queue), 'XX', rank, leader)
+      redis.call('ZADD', key.suspects(queue), 'XX', rank, leader)
+    end
     redis.call('HSET', key.job(id), 'leader', leader)
     redis.call('ZADD', key.followers(leader), rank, id)
     redis.call('ZADD', key.following(queue), rank, id)
