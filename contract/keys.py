@@ -62,7 +62,7 @@ WORKERS = Key("workers", "mr:workers", "zset by ms", "REGISTER, BEAT", "lists, R
 WORKER = Key("worker", "mr:worker:{}", "hash", "REGISTER, BEAT", "lists", "three leases")
 SERVING = Key("serving", "mr:serving:{}", "zset by ms", "REGISTER, BEAT", "VIEW", "none")
 MISSING = Key("missing", "mr:missing", "hash", "REAP", "REAP", "none")
-REAPED = Key("reaped", "mr:reaped", "string", "REAP", "REAP", "0.4 s")
+REAPED = Key("reaped", "mr:reaped", "hash", "REAP", "REAP", "none")
 DEVICE = Key("device", "mr:device:{}", "string", "device lease", "device lease", "one lease")
 
 CACHE = Key("cache", "mr:cache:{}", "hash", "FINISH", "SUBMIT", "CACHE_TTL_S")

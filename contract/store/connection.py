@@ -14,7 +14,11 @@ from contract.errors import StoreUnavailableError
 from contract.keys import lua_functions
 
 #: Refusals that say something of the server's state, not of our command.
-_SERVER_STATES = ("MISCONF", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS")
+#: Redis 6.2 wraps those that a script meets in another error, so all are looked for inside.
+_SERVER_STATES = (
+    "MISCONF", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS", "READONLY", "BUSY ",
+    "OOM command not allowed",
+)  # fmt: skip
 
 
 @contextmanager

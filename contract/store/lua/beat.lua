@@ -5,16 +5,18 @@
 -- RETURN {1 if the worker is registered, else 0; then the ids that it no longer holds}
 local worker, lease_ms, state, queues = ARGV[1], tonumber(ARGV[2]), ARGV[3], tonumber(ARGV[4])
 local now = now_ms()
-local known = redis.call('EXISTS', key.worker(worker))
+-- First, because a full Redis refuses a script whose first write takes memory: a worker must be
+-- able to hold what it runs while others make room.
+local known = redis.call('PEXPIRE', key.worker(worker), 3 * lease_ms)
 local answer = {known}
 
 if known == 1 then
   redis.call('HSET', key.worker(worker), 'state', state, 'last_seen_ms', now)
-  redis.call('PEXPIRE', key.worker(worker), 3 * lease_ms)
   redis.call('ZADD', key.workers(), now, worker)
   for i = 5, 4 + queues do
     redis.call('ZADD', key.serving(ARGV[i]), now, worker)
-    if redis.call('GET', key.isolating(ARGV[i])) == worker then
+    -- A draining worker claims nothing more, suspects neither: another one may make room.
+    if state == 'ready' and redis.call('GET', key.isolating(ARGV[i])) == worker then
       redis.call('PEXPIRE', key.isolating(ARGV[i]), lease_ms)
     end
   end

@@ -4,6 +4,8 @@
 -- A worker is lost when it has no named connection in two looks 0.4 s apart and no beat for
 -- 0.75 s, or when a lease of its ran out. While Redis is away nobody can beat; so within one
 -- lease of its return no lease runs out, and only a worker that has come back can be missed.
+-- A long gap between two of these calls tells the same as an error: Redis stood still, or its
+-- clock jumped, or no reaper was there to see.
 -- KEYS   none
 -- ARGV   1 lease in ms, 2 result TTL in ms, 3 ms since Redis was last seen to start or fail,
 --        4 most hints per queue,
@@ -12,9 +14,17 @@
 --         | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
 local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
-local steady_since = now - tonumber(ARGV[3])
+local earlier = redis.call('HMGET', key.reaped(), 'at', 'gap_end')
+local at, gap_end = tonumber(earlier[1] or ''), tonumber(earlier[2] or '') or 0
+local set_back = at and at > now
+if at and not set_back and now - at < 400 then return report end
+if set_back or at and now - at > math.max(lease_ms / 2, 1500) then gap_end = now end
+-- The first write: a full Redis refuses a script that begins with one that takes memory, and
+-- this one makes room.
+redis.call('PERSIST', key.reaped())
+redis.call('HSET', key.reaped(), 'at', now, 'gap_end', gap_end)
+local steady_since = math.max(gap_end, now - tonumber(ARGV[3]))
 local spare = now - steady_since < lease_ms + 1000
-if not redis.call('SET', key.reaped(), 1, 'NX', 'PX', 400) then return report end
 
 local function say(...) report[#report + 1] = {...} end
 
@@ -77,6 +87,10 @@ local present = {}
 for i = 6, #ARGV do present[ARGV[i]] = true end
 for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
   local seen = tonumber(redis.call('ZSCORE', key.workers(), worker))
+  if seen > now then
+    redis.call('ZADD', key.workers(), now, worker) -- the clock was set back
+    seen = now
+  end
   local gone = now - seen > 3 * lease_ms and not spare
   if present[worker] then
     redis.call('HDEL', key.missing(), worker)
