@@ -64,6 +64,7 @@ class Executor:
         self._running: Counter[str] = Counter()
         self._owed: Counter[str] = Counter()
         self._draining = threading.Event()
+        self._over = threading.Event()  # the grace time of a drain
 
     def run_next(self, queue: str) -> None:
         """Serve one hint of ``queue``: run the best job there is, to its end."""
@@ -72,6 +73,8 @@ class Executor:
             return
         try:
             with self._leases.hold(claim) as lease:
+                if self._over.is_set():
+                    lease.give_up()  # it was not held yet when the others were
                 self._run(claim, lease)
         finally:
             self._free(claim.queue)
@@ -84,31 +87,45 @@ class Executor:
         timer.start()
 
     def _give_up(self) -> None:
+        self._over.set()
+        self._publisher.give_up()
         for lease in self._leases.held:
             lease.give_up()
 
     def _claim(self, queue: str) -> Claim | None:
+        nonce, again = uuid.uuid4().hex, False
+        while True:
+            try:
+                return self._claim_once(queue, nonce, again)
+            except StoreUnavailableError as error:
+                # The claim may have been made all the same, and only its nonce can tell. A job
+                # left to its lease would be charged with the loss of a worker.
+                _log.warning("claim.delayed", error=error.detail)
+                again = True
+            if self._draining.wait(_PATIENCE_S):
+                return None
+
+    def _claim_once(self, queue: str, nonce: str, again: bool) -> Claim | None:
         with self._lock:  # a slot must not be promised twice
-            if self._draining.is_set():
+            if self._draining.is_set() or self._failed():
                 return None
             room = [q for q, s in self._served.items() if self._running[q] < s.slots]
-            if queue not in room:
+            if queue not in room and not again:
                 self._owe(queue)
                 return None
-            nonce = uuid.uuid4().hex
             try:
                 claim = self._store.claim(room, nonce)
             except ClaimBlocked:
                 self._owe(queue)
                 return None
-            except StoreUnavailableError as error:
-                # Should the claim have been made all the same, its lease runs out.
-                _log.warning("claim.failed", error=error.detail)
-                return None
             if claim is not None:
                 self._running[claim.queue] += 1
                 _log.info("job.claimed", job=claim.job_id, attempt=claim.attempt)
             return claim
+
+    def _failed(self) -> bool:
+        """Whether this process is about to go, and would take with it whatever it claims."""
+        return any(served.engine.failure is not None for served in self._served.values())
 
     def _owe(self, queue: str) -> None:
         self._owed[queue] = min(self._owed[queue] + 1, self._served[queue].slots)
@@ -174,7 +191,7 @@ class Executor:
                 return write()
             except StoreUnavailableError as error:
                 _log.warning("write.delayed", error=error.detail)
-                if self._draining.wait(_PATIENCE_S):
+                if self._over.wait(_PATIENCE_S):
                     return self._persist_last(write)
 
     def _persist_last(self, write: Callable[[], T]) -> T | None:

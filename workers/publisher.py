@@ -59,6 +59,7 @@ class TokenPublisher:
         self._on_lost = on_lost
         self._ready = threading.Event()
         self._stopped = threading.Event()
+        self._impatient = threading.Event()
         self._lock = threading.Lock()  # one flush at a time keeps each stream in order
         self._streams: dict[str, TokenStream] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -70,8 +71,13 @@ class TokenPublisher:
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
+        self._impatient.set()
         self._ready.set()
         self._thread.join(timeout=3)
+
+    def give_up(self) -> None:
+        """Wait for no server any more: what cannot be written at once is dropped."""
+        self._impatient.set()
 
     def open(self, claim: Claim) -> TokenStream:
         """A stream for the text of a new attempt."""
@@ -96,7 +102,8 @@ class TokenPublisher:
                     lost = self._store.publish(events)
                 except StoreUnavailableError:
                     _log.debug("publish.delayed", jobs=len(events))
-                    self._stopped.wait(_PATIENCE_S)
+                    if self._impatient.wait(_PATIENCE_S):
+                        return
                     continue
                 for job_id, attempt, *_ in events:
                     if job_id in lost:

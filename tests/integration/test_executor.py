@@ -1,0 +1,165 @@
+"""The executor on a real store, with engines and connections that fail."""
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import pytest
+
+from contract.errors import StoreUnavailableError
+from contract.job import Claim, JobState
+from contract.queues import HintPublisher
+from contract.settings import Settings
+from contract.store import AttemptStore, Connection, JobStore
+from tests.support.jobs import QUEUE, new_job
+from workers.engine import GenerationRequest, GenerationResult, Run
+from workers.engine.engine_thread import EngineThread
+from workers.executor import Executor, Served
+from workers.leases import LeaseKeeper
+from workers.publisher import TokenPublisher
+
+SLOTS = 4
+Does = Literal["answers", "breaks", "goes on"]
+
+
+class Simple:
+    """A stepper that answers at once, breaks, or goes on until its runs are cancelled."""
+
+    def __init__(self, does: Does) -> None:
+        self._does = does
+        self._runs: list[Run[GenerationRequest, GenerationResult]] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._runs)
+
+    @property
+    def running(self) -> int:
+        return len(self._runs)
+
+    def add(self, run: Run[GenerationRequest, GenerationResult]) -> None:
+        self._runs.append(run)
+
+    def step(self) -> None:
+        if self._does == "breaks":
+            raise RuntimeError("the device is lost")
+        if self._does == "goes on":
+            for run in [run for run in self._runs if run.cancelled]:
+                run.drop()
+                self._runs.remove(run)
+            return
+        while self._runs:
+            result = GenerationResult(
+                text="yes", finish_reason="stop", prompt_tokens=1, completion_tokens=1
+            )
+            self._runs.pop().complete(result)
+
+    def close(self) -> None:
+        self._runs.clear()
+
+
+class Engine(EngineThread[GenerationRequest, GenerationResult]):
+    """The real engine thread around such a stepper."""
+
+    def __init__(self, does: Does) -> None:
+        super().__init__("engine", lambda: Simple(does), slots=SLOTS)
+
+    def prompt(
+        self, stored_input: Mapping[str, Any], parameters: Mapping[str, Any], *, seed: Any = None
+    ) -> GenerationRequest:
+        return GenerationRequest(prompt_tokens=[1], max_tokens=1)
+
+
+class Unsure(AttemptStore):
+    """Loses the answer to its first claim, after Redis has made it."""
+
+    lost = 0
+
+    def claim(self, queues: Sequence[str], nonce: str) -> Claim | None:
+        made = super().claim(queues, nonce)
+        if not self.lost:
+            self.lost += 1
+            raise StoreUnavailableError("the answer was lost")
+        return made
+
+
+class Rig:
+    """A worker's parts, put together as its composition root does, without its threads."""
+
+    def __init__(self, store: AttemptStore, settings: Settings, does: Does) -> None:
+        self.engine = Engine(does)
+        served = {QUEUE: Served(queue=QUEUE, engine=self.engine, slots=SLOTS)}
+        leases = LeaseKeeper(
+            store, queues=[QUEUE], lease_s=10, healthy=lambda: True,
+            on_failure=lambda: None, register=lambda: None,
+        )  # fmt: skip
+        publisher = TokenPublisher(store, on_lost=leases.lose)
+        self.executor = Executor(served, store, leases, publisher, HintPublisher(settings))
+
+    def run_all(self, hints: int) -> None:
+        """Take hints on as many threads as there are slots."""
+
+        def take() -> None:
+            for _ in range(hints // SLOTS):
+                self.executor.run_next(QUEUE)
+
+        threads = [threading.Thread(target=take) for _ in range(SLOTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture
+def engines() -> Iterator[list[Engine]]:
+    opened: list[Engine] = []
+    yield opened
+    for engine in opened:
+        engine.close()
+
+
+def test_a_process_whose_engine_broke_claims_no_more_jobs_to_take_down_with_it(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    store = JobStore(connection, settings)
+    jobs = [store.submit(new_job()).job.id for _ in range(40)]
+    rig = Rig(AttemptStore(connection, settings, "w1"), settings, "breaks")
+    engines.append(rig.engine)
+    rig.run_all(hints=40)
+    claimed = [job for job in jobs if store.get(job).attempts]
+    assert 1 <= len(claimed) <= SLOTS
+
+
+def test_a_claim_whose_answer_was_lost_is_found_again_and_run(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    store = JobStore(connection, settings)
+    job = store.submit(new_job()).job
+    rig = Rig(Unsure(connection, settings, "w1"), settings, "answers")
+    engines.append(rig.engine)
+    rig.executor.run_next(QUEUE)
+    done = store.get(job.id)
+    assert (done.state, done.attempts, done.losses) == (JobState.COMPLETED, 1, 0)
+
+
+def test_what_is_claimed_when_the_grace_time_is_over_is_given_back(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    class Late(AttemptStore):
+        """The grace time ends between its claim and the lease."""
+
+        def claim(self, queues: Sequence[str], nonce: str) -> Claim | None:
+            made = super().claim(queues, nonce)
+            others = threading.enumerate()
+            rig.executor.drain(0)
+            for thread in set(threading.enumerate()).difference(others):
+                thread.join()
+            return made
+
+    store = JobStore(connection, settings)
+    job = store.submit(new_job()).job
+    rig = Rig(Late(connection, settings, "w1"), settings, "goes on")
+    engines.append(rig.engine)
+    rig.executor.run_next(QUEUE)
+    left = store.get(job.id)
+    assert (left.state, left.attempts, left.losses) == (JobState.QUEUED, 1, 0)
