@@ -266,3 +266,23 @@ def test_a_worker_that_makes_room_is_blocked_only_while_its_batch_runs(
         claim(worker)
     assert finish(worker, held)
     assert claim(worker).job_id == jobs[1]
+
+
+def test_workers_that_may_start_nothing_are_not_flooded_with_hints(
+    store: JobStore, worker: AttemptStore, connection: Connection, settings: Settings
+) -> None:
+    for _ in range(20):
+        store.submit(new_job())
+    held = claim(worker)
+    connection.redis.hset(keys.JOB(held.job_id), "losses", "2")  # alone, nothing may join it
+    reaper = ReapStore(connection, settings)
+
+    def hints() -> int:
+        connection.redis.delete(keys.REAPED())
+        worker.beat(state="ready", queues=[QUEUE], held=[(held.job_id, held.attempt)])
+        return sum(row.parts[1] for row in reaper.reap() if row.kind == "hints")
+
+    hints()
+    assert hints() == 1
+    assert finish(worker, held)
+    assert hints() == 19

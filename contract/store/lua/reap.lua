@@ -124,13 +124,30 @@ if not spare then
   end
 end
 
+-- Whether a hint would find a worker that may start a plain job now. The others, full or
+-- isolating, owe the hints that they take until a job of theirs ends: more would only be churn.
+local function is_welcome(queue)
+  local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
+  for _, worker in ipairs(live) do
+    local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
+    local batch = redis.call('SMEMBERS', key.running(worker))
+    local open = row[2] == 'ready' and #batch < tonumber(row[1])
+      and (#batch == 0 or redis.call('GET', key.isolating(queue)) ~= worker)
+    for _, id in ipairs(open and batch or {}) do
+      if tonumber(get(id, 'losses')[1] or '0') > 0 then open = false end
+    end
+    if open then return true end
+  end
+  return #live == 0
+end
+
 -- A queue is short of hints when it was so at the last look too, or was just refilled here.
 for _, queue in ipairs(queues) do
   local waiting = redis.call('ZCARD', key.pending(queue)) + redis.call('ZCARD', key.suspects(queue))
   local short = waiting - redis.call('LLEN', queue)
   if short > 0 then
     if urgent[queue] or redis.call('HEXISTS', key.starved(), queue) == 1 then
-      say('hints', queue, math.min(short, most))
+      say('hints', queue, is_welcome(queue) and math.min(short, most) or 1)
     end
     redis.call('HSET', key.starved(), queue, 1)
   else
