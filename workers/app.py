@@ -108,6 +108,7 @@ class Worker:
             gpus=list_gpus(),
             cuda_installed="CUDAExecutionProvider" in available_providers(),
             lease=lease,
+            patience_s=self._settings.lease_s + 1,
         )
         self._device_keeper = None
         if gpu is not None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,13 +34,20 @@ def list_gpus() -> list[Gpu]:
 
 
 def choose_device(
-    wanted: str, *, gpus: list[Gpu], cuda_installed: bool, lease: DeviceLease
+    wanted: str,
+    *,
+    gpus: list[Gpu],
+    cuda_installed: bool,
+    lease: DeviceLease,
+    patience_s: float = 0.0,
 ) -> Gpu | None:
     """The GPU to run on, leased; None for the CPU.
 
     Args:
         wanted: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         cuda_installed: whether ONNX Runtime was installed with CUDA.
+        patience_s: how long to wait for a GPU to become free. A worker that was killed holds its
+            own until its lease ends; whoever replaces it should get that one, not the CPU.
 
     Raises:
         DeviceUnavailableError: a GPU was asked for and there is none, or none that is free.
@@ -57,9 +65,14 @@ def choose_device(
             raise DeviceUnavailableError(
                 f"MILLRACE_DEVICE={wanted}, but this host has {len(gpus)} GPUs by nvidia-smi"
             )
-    for gpu in usable:
-        if lease.take(gpu.uuid):
-            return gpu
+    due_s = time.monotonic() + patience_s
+    while True:
+        for gpu in usable:
+            if lease.take(gpu.uuid):
+                return gpu
+        if time.monotonic() >= due_s:
+            break
+        time.sleep(min(0.5, patience_s))
     if wanted == "auto":
         return None  # every GPU has its worker; one more on the CPU still helps
     raise DeviceUnavailableError(
