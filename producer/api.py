@@ -28,7 +28,8 @@ class Answer:
 class Reply:
     """A success that an operation may answer with, for its documentation.
 
-    ``headers`` maps each name to its meaning; the ``optional`` ones may be absent.
+    Without a ``body``, another media type than JSON's is text. ``headers`` maps each name to its
+    meaning; the ``optional`` ones may be absent.
     """
 
     status: int

@@ -19,7 +19,7 @@ from producer.prompts import CountsTokens
 from producer.routes_events import add_events
 from producer.routes_jobs import add_actions, add_jobs
 from producer.routes_submit import add_submit
-from producer.routes_system import add_documents, add_health, add_lists
+from producer.routes_system import add_documents, add_health, add_lists, add_page
 from producer.wakeups import EventHub
 
 
@@ -56,7 +56,8 @@ def create_app(
     add_actions(api, front)
     add_lists(api, front)
     add_health(api, front)
-    add_documents(api, version=_version(), document=document)
+    add_page(api, front, version=_version())
+    add_documents(api, document=document)
     document.update(build_document(api.operations, version=_version()))
     return app
 

@@ -13,6 +13,7 @@ from producer.api import Operation, Reply
 from producer.problems import PROBLEM_JSON, Problem, status_of
 
 _REF = "#/components/schemas/{model}"
+_JSON = "application/json"
 _PART = re.compile(r"<(\w+)>")
 _DESCRIPTION = (
     "Jobs for language models: submit one, then poll, wait or stream until it ends. "
@@ -72,7 +73,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
         described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema}},
+            "content": {_JSON: {"schema": schema}},
         }
     return described
 
@@ -140,6 +141,8 @@ def _reply(reply: Reply) -> dict[str, Any]:
     if reply.body is not None:
         schema: dict[str, Any] = {"$ref": _REF.format(model=reply.body.__name__)}
         described["content"] = {reply.media_type: {"schema": schema}}
+    elif reply.media_type != _JSON:
+        described["content"] = {reply.media_type: {"schema": {"type": "string"}}}
     return described
 
 

@@ -166,15 +166,29 @@ def _escape(step: str) -> str:
     return step.replace("~", "~0").replace("/", "~1")
 
 
+#: By pydantic's type of error, where its own words are about Python or say nothing to a sender.
 _WORDS: Mapping[str, str] = {
     "extra_forbidden": "is not a field here",
     "missing": "is missing",
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "list_type": "must be a JSON array",
+    "string_type": "must be a string",
+    "too_short": "must not be empty",
+    "too_long": "must have at most {max_length} items",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
 }
 
 
 def _words(error: ErrorDetails) -> str:
-    known = _WORDS.get(error["type"]) or PATTERN_WORDS.get(error.get("ctx", {}).get("pattern", ""))
+    context = error.get("ctx", {})
+    if error["type"] == "list_type" and "<list>" in error["loc"]:
+        return "must be a string or a JSON array"
+    if error["type"] == "literal_error" and error["loc"] == ("task",):
+        return "must be 'generate' or 'embed'"  # the body was taken for one of the two
+    known = _WORDS.get(error["type"]) or PATTERN_WORDS.get(context.get("pattern", ""))
     if known:
-        return known
+        return known.format_map(context)
     message = error["msg"].removeprefix("Value error, ")
     return message.replace("Input should", "should") if message else "is wrong"

@@ -137,6 +137,17 @@ class ModelList(Sent):
     has_more: bool = False
 
 
+class WorkerModel(Sent):
+    """A model version that a worker serves."""
+
+    model: str
+    version: int
+    digest: str
+    task: str
+    queue: str
+    slots: int
+
+
 class WorkerView(Sent):
     """One live worker."""
 
@@ -145,7 +156,7 @@ class WorkerView(Sent):
     host: str
     pid: int
     device: str
-    models: list[dict[str, Any]]
+    models: list[WorkerModel]
     slots: int
     running: int
     state: str
@@ -198,14 +209,6 @@ class Readiness(Sent):
 
     status: Literal["ready", "unavailable"]
     missing: list[Annotated[str, Field(examples=["redis", "worker"])]]
-
-
-class Index(Sent):
-    """What there is."""
-
-    name: Literal["millrace"] = "millrace"
-    version: str
-    links: dict[str, str]
 
 
 class StreamEvent(Sent):

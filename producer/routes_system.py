@@ -1,19 +1,23 @@
 """Models, workers and queues; health; the document of the API."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
-from flask import Response
+from flask import Response, request
+from pydantic import BaseModel
 
 from contract import errors
 from contract.errors import StoreUnavailableError
+from contract.job import WorkerRecord
 from producer.api import Answer, Api, Reply
 from producer.front import Front
+from producer.index_page import HEADERS, render_index
 from producer.response_schemas import (
     Document,
     Health,
-    Index,
     ModelList,
+    ModelView,
     QueueList,
     Readiness,
     WorkerList,
@@ -21,14 +25,7 @@ from producer.response_schemas import (
 from producer.views import view_model, view_queue, view_worker
 
 _STORE = (errors.StoreUnavailableError,)
-_LINKS = {
-    "api": "/openapi.json",
-    "jobs": "/api/v1/jobs",
-    "models": "/api/v1/models",
-    "workers": "/api/v1/workers",
-    "queues": "/api/v1/queues",
-    "ready": "/readyz",
-}
+_RETRY_AFTER_S = "2"
 
 
 def add_lists(api: Api, front: Front) -> None:
@@ -43,17 +40,7 @@ def add_lists(api: Api, front: Front) -> None:
     )
     def list_models() -> Answer:
         """List the models that a job can name."""
-        workers, versions = front.store.workers(), front.catalog.versions()
-        data = [
-            view_model(
-                version,
-                versions=versions.get(version.name, ()),
-                aliases=front.catalog.aliases(version.name),
-                workers=workers,
-            )
-            for version in front.catalog.served()
-        ]
-        return Answer(body=ModelList(data=data))
+        return Answer(body=ModelList(data=_models(front, front.store.workers())))
 
     @api.operation(
         "GET",
@@ -78,6 +65,19 @@ def add_lists(api: Api, front: Front) -> None:
         return Answer(body=QueueList(data=[view_queue(each) for each in front.store.queues()]))
 
 
+def _models(front: Front, workers: Sequence[WorkerRecord]) -> list[ModelView]:
+    versions = front.catalog.versions()
+    return [
+        view_model(
+            version,
+            versions=versions.get(version.name, ()),
+            aliases=front.catalog.aliases(version.name),
+            workers=workers,
+        )
+        for version in front.catalog.served()
+    ]
+
+
 def add_health(api: Api, front: Front) -> None:
     """Serve what a supervisor asks."""
 
@@ -97,7 +97,12 @@ def add_health(api: Api, front: Front) -> None:
         tag="health",
         replies=(
             Reply(status=200, meaning="Redis answers and a worker lives.", body=Readiness),
-            Reply(status=503, meaning="Something is missing.", body=Readiness),
+            Reply(
+                status=503,
+                meaning="Something is missing.",
+                body=Readiness,
+                headers={"Retry-After": "Seconds after which to ask again."},
+            ),
         ),
     )
     def read_readiness() -> Answer:
@@ -107,22 +112,50 @@ def add_health(api: Api, front: Front) -> None:
         except StoreUnavailableError:
             missing = ["redis"]
         if missing:
-            return Answer(status=503, body=Readiness(status="unavailable", missing=missing))
+            return Answer(
+                status=503,
+                body=Readiness(status="unavailable", missing=missing),
+                headers={"Retry-After": _RETRY_AFTER_S},
+            )
         return Answer(body=Readiness(status="ready", missing=[]))
 
 
-def add_documents(api: Api, *, version: str, document: dict[str, Any]) -> None:
-    """Serve the index and ``document``, which may still be filled after this call."""
+def add_page(api: Api, front: Front, *, version: str) -> None:
+    """Serve the page for people."""
 
     @api.operation(
         "GET",
         "/",
         tag="system",
-        replies=(Reply(status=200, meaning="Links.", body=Index),),
+        replies=(Reply(status=200, meaning="HTML.", media_type="text/html"),),
     )
-    def read_index() -> Answer:
-        """What there is."""
-        return Answer(body=Index(version=version, links=_LINKS))
+    def read_index() -> Response:
+        """A page that shows models, workers and queues.
+
+        It is there without Redis too, and then says so.
+        """
+        lists: dict[str, Sequence[BaseModel]] = {}
+        try:
+            workers = front.store.workers()
+            missing = "" if workers else "no worker lives; jobs are accepted and wait"
+            lists["workers"] = [view_worker(each) for each in workers]
+            lists["queues"] = [view_queue(each) for each in front.store.queues()]
+            counters = front.store.counters()
+        except StoreUnavailableError as error:
+            workers, counters, missing = [], {}, error.detail
+        lists["models"] = _models(front, workers)
+        page = render_index(
+            version=version,
+            url=request.root_url,
+            missing=missing,
+            lists=lists,
+            counters=counters,
+        )
+        return Response(page, content_type="text/html; charset=utf-8", headers=HEADERS)
+
+
+def add_documents(api: Api, *, document: dict[str, Any]) -> None:
+    """Serve ``document``, which may still be filled after this call."""
 
     @api.operation(
         "GET",

@@ -18,6 +18,7 @@ from producer.response_schemas import (
     QueueView,
     ResultView,
     Usage,
+    WorkerModel,
     WorkerView,
 )
 
@@ -90,7 +91,7 @@ def view_worker(worker: WorkerRecord) -> WorkerView:
         host=worker.host,
         pid=worker.pid,
         device=worker.device,
-        models=[dict(model) for model in worker.models],
+        models=[WorkerModel.model_validate(model) for model in worker.models],
         slots=worker.slots,
         running=worker.running,
         state=worker.state,

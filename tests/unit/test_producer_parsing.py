@@ -94,3 +94,31 @@ def test_every_default_is_filled_in() -> None:
     assert request.parameters.model_dump() == {
         "max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": None, "stop": [],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "pointer", "words"),
+    [
+        ({"task": "dance"}, "/task", "must be 'generate' or 'embed'"),
+        ({"input": 7}, "/input", "must be a string or a JSON array"),
+        ({"parameters": []}, "/parameters", "must be a JSON object"),
+        ({"parameters": {"stop": list("abcde")}}, "/parameters/stop", "must have at most 4 items"),
+        ({"parameters": {"stop": [""]}}, "/parameters/stop/0", "must not be empty"),
+        ({"metadata": {str(n): "" for n in range(17)}}, "/metadata", "must have at most 16 items"),
+        ({"metadata": {"k": "v" * 513}}, "/metadata/k", "must have at most 512 characters"),
+        ({"model": 5}, "/model", "must be a string"),
+    ],
+)
+def test_an_error_is_told_in_the_words_of_json(
+    change: dict[str, object], pointer: str, words: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as refused:
+        parse_body(GenerateRequest, {"model": "m", "input": "x", **change})
+
+    assert [(each.pointer, each.detail) for each in refused.value.errors] == [(pointer, words)]
+
+
+@pytest.mark.parametrize("body", [[], None, 5, "text"])
+def test_a_body_that_is_no_object_is_told_so(body: object) -> None:
+    with pytest.raises(InvalidRequestError, match="must be a JSON object"):
+        parse_body(GenerateRequest, body)

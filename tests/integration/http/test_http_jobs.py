@@ -21,6 +21,7 @@ from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
 JOBS = "/api/v1/jobs"
+LISTS = ("models", "workers", "queues")
 
 
 def submit(client: FlaskClient, /, headers: dict[str, str] | None = None, **fields: Any) -> Any:
@@ -337,6 +338,22 @@ def test_a_submit_follows_the_alias_and_the_job_keeps_its_version(
         assert submit(client, model=ref).json["model_version"] == 1
 
 
+def test_the_page_lists_models_workers_and_queues(client: FlaskClient, worker: HandWorker) -> None:
+    submit(client)
+    rows = [row for name in LISTS for row in client.get(f"/api/v1/{name}").get_json()["data"]]
+
+    page = client.get("/")
+
+    assert page.status_code == 200
+    assert page.content_type == "text/html; charset=utf-8"
+    assert len(rows) >= len(LISTS)
+    assert all(row["id"] in page.text for row in rows)
+
+
+def test_the_page_says_that_no_worker_lives(client: FlaskClient) -> None:
+    assert "no worker lives" in client.get("/").text
+
+
 def test_readiness_names_what_is_missing(client: FlaskClient, worker: HandWorker) -> None:
     assert client.get("/readyz").json == {"status": "ready", "missing": []}
 
@@ -346,6 +363,7 @@ def test_readiness_without_a_worker_is_503(client: FlaskClient) -> None:
 
     assert response.status_code == 503
     assert response.json == {"status": "unavailable", "missing": ["worker"]}
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def test_without_redis_nothing_is_accepted(own_redis: RedisServer, make_front: MakeFront) -> None:
