@@ -22,7 +22,7 @@ def workers(invocation: Invocation, url: str | None) -> None:
     with invocation.client(url) as client:
         page = client.workers()
     if invocation.as_json:
-        invocation.display.json({"data": list(page), "has_more": page.has_more})
+        invocation.display.listing(page.items, has_more=page.has_more)
         return
     now = time.time()
     rows = [
@@ -52,7 +52,7 @@ def queues(invocation: Invocation, url: str | None) -> None:
     with invocation.client(url) as client:
         page = client.queues()
     if invocation.as_json:
-        invocation.display.json({"data": list(page), "has_more": page.has_more})
+        invocation.display.listing(page.items, has_more=page.has_more)
         return
     rows = [
         (

@@ -30,6 +30,10 @@ class Display:
         """One JSON value in one line on stdout."""
         print(json.dumps(value, default=_plain, ensure_ascii=False), flush=True)
 
+    def listing(self, rows: Sequence[Any], *, has_more: bool = False) -> None:
+        """A list on stdout, in the shape that the API gives its lists."""
+        self.json({"object": "list", "data": list(rows), "has_more": has_more})
+
     def text(self, text: str) -> None:
         """A line on stdout, exactly as it is."""
         print(text, flush=True)

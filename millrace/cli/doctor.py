@@ -17,7 +17,10 @@ _MARKS = {
 @click.command(cls=JsonCommand)
 @pass_invocation
 def doctor(invocation: Invocation) -> int:
-    """Check settings, packages, disk, ports, Redis, models and device; exits with 1 on a fault."""
+    """Say what is wrong on this machine; exits with 1 on a fault.
+
+    Checks settings, packages, folders, ports, Redis, models, device and front.
+    """
     display = invocation.display
     with display.working("looking at everything"):
         findings = list(examine(invocation.environ))

@@ -101,7 +101,7 @@ def redrive(invocation: Invocation, job_id: str, url: str | None) -> None:
 def _show_page(invocation: Invocation, page: Page[Job], *, empty: str) -> None:
     display = invocation.display
     if display.as_json:
-        display.json({"data": list(page), "has_more": page.has_more})
+        display.listing(page.items, has_more=page.has_more)
         return
     rows = [
         (

@@ -28,7 +28,7 @@ def list_models(invocation: Invocation) -> None:
     store = _store(invocation)
     rows = [_row(store, version) for version in store.models()]
     if invocation.as_json:
-        invocation.display.json({"data": rows, "has_more": False})
+        invocation.display.listing(rows)
         return
     columns = ("ref", "aliases", "task", "form", "device", "context", "MB", "quality")
     invocation.display.table(

@@ -12,7 +12,9 @@ from millrace.up.screen import Screen
 
 
 @click.command(cls=JsonCommand)
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many to start."
+)
 @click.option("--demo", is_flag=True, help="Ask a sample prompt once everything is ready.")
 @click.option("--exit", "exit_", is_flag=True, help="Stop when ready (with --demo: answered).")
 @click.option("--no-flower", is_flag=True, help="Leave Flower out.")

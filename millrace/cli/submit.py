@@ -27,7 +27,9 @@ _REASONS = {
 @click.option("--stream", is_flag=True, help="Print the answer as it is made.")
 @click.option("--timeout", "timeout_s", type=float, metavar="S", help="Longest wait, in seconds.")
 @click.option("--model", help="Model: NAME, NAME@ALIAS or NAME:VERSION.")
-@click.option("--task", type=click.Choice(["generate", "embed"]), default="generate")
+@click.option(
+    "--task", type=click.Choice(["generate", "embed"]), help="[default: what the model is for]"
+)
 @click.option("--system", metavar="TEXT", help="A system message before the prompt.")
 @click.option("--file", "file", type=click.Path(path_type=Path), help="Read the prompt from here.")
 @click.option("--max-tokens", type=int, help="Longest answer, in tokens.")
@@ -57,12 +59,12 @@ def submit(
     url: str | None,
     **asked: Any,
 ) -> None:
-    """Queue PROMPT (- or nothing reads it from stdin) and print the job's id.
+    """Queue PROMPT (from stdin when it is - or not given) and print the job's id.
 
     With --wait or --stream, print the answer instead.
     """
-    if stream and asked["task"] != "generate":
-        raise click.UsageError("--stream is for --task generate: other tasks have no text")
+    if stream and asked["task"] == "embed":
+        raise click.UsageError("--stream is for --task generate: an embedding has no text")
     if timeout_s is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
     text = _read_prompt(prompt, file)

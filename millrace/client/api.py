@@ -68,7 +68,7 @@ class Client:
         input: Input,
         *,
         model: str | None = None,
-        task: str = "generate",
+        task: str | None = None,
         priority: int | None = None,
         deadline_s: float | None = None,
         metadata: Mapping[str, str] | None = None,
@@ -80,14 +80,14 @@ class Client:
 
         ``input`` is a prompt or chat messages (``generate``), a text or a list of them
         (``embed``). ``parameters`` are the task's: max_tokens, temperature, top_p, top_k, seed,
-        stop. What is None is left to the server. Without ``model``, the server's only one for
-        the task, or smollm2 (minilm to embed).
+        stop. What is None is left to the server. Without ``task``, the one that the model is
+        for. Without ``model``, the server's only one for the task, or smollm2 (minilm to embed).
 
         Raises:
             InvalidRequestError, UnknownModelError, QueueFullError, StoreUnavailableError, …
         """
         wanted = {
-            "model": model or self._default_model(task),
+            "model": model or self._default_model(task or "generate"),
             "task": task,
             "input": input if isinstance(input, str) else list(input),
             "parameters": {name: value for name, value in parameters.items() if value is not None},

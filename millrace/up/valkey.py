@@ -94,7 +94,7 @@ def clear_port(settings: Settings, folder: DataFolder) -> int | None:
     require_free(
         HOST,
         settings.redis_port,
-        setting="MILLRACE_REDIS_PORT (or MILLRACE_REDIS_URL to use a Redis that runs)",
+        setting="MILLRACE_REDIS_URL to use it if it is a Redis, or MILLRACE_REDIS_PORT",
         use="the embedded Valkey",
     )
     return stopped

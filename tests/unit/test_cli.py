@@ -81,11 +81,18 @@ def test_submit_prints_the_id_alone_on_stdout(server: Server, capsys: Captured) 
     assert "queued, number 3 in line" in err
 
 
+def test_submit_leaves_the_task_to_the_model(server: Server) -> None:
+    assert server.run("submit", "hello", "--model", "minilm", "--wait") == 0
+
+    (asked, *_) = server.stub.asked
+    assert asked.body == {"model": "minilm", "input": "hello", "parameters": {}}
+
+
 def test_submit_passes_every_option_on(server: Server) -> None:
     words = (
-        "submit hello --model tiny --system be-brief --max-tokens 5 --temperature 0.5 --top-p 0.9"
-        " --top-k 3 --seed 7 --stop END --stop DONE --priority 1 --deadline 30 --metadata a=b=c"
-        " --no-cache --idempotency-key mine"
+        "submit hello --model tiny --task generate --system be-brief --max-tokens 5"
+        " --temperature 0.5 --top-p 0.9 --top-k 3 --seed 7 --stop END --stop DONE --priority 1"
+        " --deadline 30 --metadata a=b=c --no-cache --idempotency-key mine"
     )
     assert server.run(*words.split()) == 0
     (asked,) = server.stub.asked
@@ -248,6 +255,7 @@ def test_every_answer_has_a_form_for_people_and_one_for_machines(
     machines = json.loads(capsys.readouterr().out)
     (row,) = machines.get("data", [machines])
     assert named in row.values()
+    assert ("data" in machines) == (machines.get("object") == "list")
 
 
 def test_every_command_takes_json() -> None:

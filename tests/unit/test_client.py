@@ -50,7 +50,6 @@ def test_a_submit_sends_only_what_was_said_and_a_key_of_its_own() -> None:
     assert handle.id == "job_1"
     assert first.body == {
         "model": "tiny",
-        "task": "generate",
         "input": "hello",
         "parameters": {"max_tokens": 5},
     }
