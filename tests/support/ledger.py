@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from contract.errors import StoreUnavailableError
 from tests.support.stack import Stack, prompt
 
 
@@ -60,12 +61,18 @@ class Clients:
                     open_jobs.append(job)
                     with self._lock:
                         self.accepted.append(job)
-                ended = {j for j in open_jobs[:10] if self._stack.store.get(j).finished}
+                ended = {job for job in open_jobs[:10] if self._has_ended(job)}
                 open_jobs = [j for j in open_jobs if j not in ended]
                 if not ended:
                     self._stopped.wait(0.05)
         except BaseException as error:  # noqa: BLE001 - reported by stop(), in the test's thread
             self.failures.append(error)
+
+    def _has_ended(self, job: str) -> bool:
+        try:
+            return self._stack.store.get(job).finished
+        except StoreUnavailableError:  # the test has killed Redis: ask again later
+            return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
