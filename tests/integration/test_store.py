@@ -72,7 +72,7 @@ def lose_worker(connection: Connection, reaper: ReapStore, worker: str) -> list[
 
 
 def now_ms(connection: Connection) -> int:
-    seconds, micros = connection.redis.time()  # type: ignore[misc]
+    seconds, micros = connection.redis.time()
     return int(seconds) * 1000 + int(micros) // 1000
 
 
@@ -409,6 +409,13 @@ def test_no_worker_is_an_error_only_where_one_is_required(
         strict.submit(new_job())
     attempts(connection, settings)
     assert strict.submit(new_job()).job.state is JobState.QUEUED
+
+
+def test_a_worker_that_drains_counts_as_none(store: JobStore, worker: AttemptStore) -> None:
+    job = store.submit(new_job()).job
+    assert store.get(job.id).waiting_reason is None
+    worker.beat(state="draining", queues=[QUEUE], held=[])
+    assert store.get(job.id).waiting_reason is WaitingReason.NO_WORKER
 
 
 def test_identical_jobs_share_one_run_and_later_ones_its_cached_result(

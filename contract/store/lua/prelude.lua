@@ -116,16 +116,16 @@ local function backlog(queue)
     + redis.call('ZCARD', key.following(queue)) + redis.call('ZCARD', key.retrying(queue))
 end
 
--- Live workers of a queue and how many of their slots are free.
+-- Workers that take jobs of a queue, and how many of their slots are free. One that drains takes
+-- none any more.
 local function capacity(queue, now, lease_ms)
-  local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
-  local free, slots = 0, 0
-  for _, worker in ipairs(live) do
+  local ready, free, slots = 0, 0, 0
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')) do
     local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
     if row[1] and row[2] == 'ready' then
-      slots = slots + row[1]
+      ready, slots = ready + 1, slots + row[1]
       free = free + math.max(row[1] - redis.call('SCARD', key.running(worker)), 0)
     end
   end
-  return #live, free, slots
+  return ready, free, slots
 end
