@@ -68,7 +68,7 @@ def choose_device(
     due_s = time.monotonic() + patience_s
     while True:
         for gpu in usable:
-            if lease.take(gpu.uuid):
+            if lease.keep(gpu.uuid):
                 return gpu
         if time.monotonic() >= due_s:
             break
@@ -113,7 +113,7 @@ class DeviceKeeper:
     def _run(self) -> None:
         while not self._stopped.wait(self._every_s):
             try:
-                if not self._lease.renew(self._gpu.uuid):
+                if not self._lease.keep(self._gpu.uuid):
                     self._on_lost()
                     return
             except StoreUnavailableError:

@@ -1,7 +1,6 @@
 """Pub/sub as a doorbell: it says that something changed; the record says what."""
 
 import time
-from types import TracebackType
 from typing import Any
 
 from redis.client import PubSub
@@ -45,17 +44,6 @@ class _Channel:
         """End the subscription and its connection."""
         self._drop()
         self._client.close()
-
-    def __enter__(self) -> "_Channel":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class WakeUps(_Channel):
