@@ -1,230 +1,25 @@
 """Every transition in random order against a real server, with the invariants after each step."""
 
-import uuid
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    invariant,
-    precondition,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from contract import keys
-from contract.errors import EngineError, NotDeadError, PromptTooLongError
-from contract.job import TERMINAL, TRANSITIONS, Claim, JobState
+from contract.job import TERMINAL, TRANSITIONS, JobState
 from contract.settings import Settings
-from contract.store import AttemptStore, ClaimBlocked, Connection, JobStore, ReapStore
-from tests.support.jobs import QUEUE, new_job
 from tests.support.redis_server import RedisServer
+from tests.support.transitions import QUEUES, WORKERS, Transitions
 
 pytestmark = pytest.mark.timeout(120)
-QUEUES = (QUEUE, "other.0123456789ab")
-WORKERS = ("w1", "w2", "w3")
 FEW = 2  # of the suspects that may share a batch
 WAITING = (keys.PENDING, keys.SUSPECTS, keys.RETRYING, keys.FOLLOWING)
-ANY = st.integers(0, 10_000)
 
 
-class Transitions(RuleBasedStateMachine):
-    """Producers, workers and a reaper that do whatever they like."""
-
-    def __init__(self, redis: RedisServer, settings: Settings) -> None:
-        super().__init__()
-        redis.client().flushall()
-        self.settings = replace(settings, slots=4, max_attempts=2)
-        self.connection = Connection(settings.redis_url)
-        self.redis: Any = self.connection.redis
-        self.store = JobStore(self.connection, self.settings)
-        self.reaper = ReapStore(self.connection, replace(self.settings, lease_s=0.5))
-        self.workers = {n: AttemptStore(self.connection, self.settings, n) for n in WORKERS}
-        self.claims: list[tuple[str, Claim]] = []
-        self.jobs: list[str] = []
-        self.gone: set[str] = set()
-        self.seen: dict[str, tuple[JobState, int]] = {}
-        self.redriven: Counter[str] = Counter()
-        for name in WORKERS:
-            self._register(name)
-
-    # What producers do.
-
-    @rule(
-        queue=st.sampled_from(QUEUES),
-        priority=st.integers(0, 9),
-        fingerprint=st.sampled_from([None, "a", "a", "b"]),
-        key=st.sampled_from([None, None, "k1", "k2"]),
-        deadline_s=st.sampled_from([None, 600.0]),
-        twice=st.booleans(),
-    )
-    def submit(
-        self,
-        queue: str,
-        priority: int,
-        fingerprint: str | None,
-        key: str | None,
-        deadline_s: float | None,
-        twice: bool,
-    ) -> None:
-        new = new_job(
-            queue=queue,
-            priority=priority,
-            fingerprint=fingerprint,
-            deadline_s=deadline_s,
-            idempotency_key=key if not self.gone else None,
-        )
-        submission = self.store.submit(new)
-        if twice:
-            assert self.store.submit(new).job.id == submission.job.id
-        assert submission.replayed == (submission.job.id in self.jobs)
-        if not submission.replayed:
-            self.jobs.append(submission.job.id)
-
-    @precondition(lambda self: self.jobs)
-    @rule(n=ANY)
-    def cancel(self, n: int) -> None:
-        job = self.jobs[n % len(self.jobs)]
-        before = self.store.get(job)
-        after, _ = self.store.cancel(job)
-        assert after.state is (before.state if before.finished else JobState.CANCELLED)
-
-    @precondition(lambda self: self.jobs)
-    @rule(n=ANY)
-    def redrive(self, n: int) -> None:
-        dead = [job.id for job in self.store.dead_letters(limit=100, after=None).items]
-        job = (dead or self.jobs)[n % len(dead or self.jobs)]
-        try:
-            assert self.store.redrive(job).state is JobState.QUEUED
-            self.redriven[job] += 1
-        except NotDeadError:
-            assert job not in dead
-
-    # What workers do, also with claims that they no longer hold.
-
-    @rule(worker=st.sampled_from(WORKERS), queues=st.sampled_from([QUEUES, QUEUES[:1]]))
-    def claim(self, worker: str, queues: tuple[str, ...]) -> None:
-        self._claim(worker, queues)
-
-    def _claim(self, worker: str, queues: tuple[str, ...]) -> bool:
-        nonce = uuid.uuid4().hex
-        try:
-            claim = self.workers[worker].claim(queues, nonce)
-            if claim is None:
-                return False
-            assert self.workers[worker].claim(queues, nonce) == claim
-        except ClaimBlocked:
-            return False
-        self.claims.append((worker, claim))
-        return True
-
-    @rule(worker=st.sampled_from(WORKERS))
-    def beat(self, worker: str) -> None:
-        held = [(c.job_id, c.attempt) for w, c in self.claims if w == worker]
-        known, lost = self.workers[worker].beat(state="ready", queues=QUEUES, held=held)
-        if not known:
-            self._register(worker)
-        for job, attempt in held:
-            assert (job in lost) or self._holds(job, attempt)
-
-    @precondition(lambda self: self.claims)
-    @rule(n=ANY, twice=st.booleans())
-    def publish(self, n: int, twice: bool) -> None:
-        worker, claim = self.claims[n % len(self.claims)]
-        data = {"text": "word ", "offset": n, "completion_tokens": 1}
-        before = self._tokens(claim.job_id)
-        event = (claim.job_id, claim.attempt, "token", data, 1)
-        current = self._holds(claim.job_id, claim.attempt)
-        for _ in range(1 + twice):
-            assert self.workers[worker].publish([event]) == (set() if current else {claim.job_id})
-        assert self._tokens(claim.job_id) - before <= current
-
-    @precondition(lambda self: self.claims)
-    @rule(n=ANY, twice=st.booleans())
-    def finish(self, n: int, twice: bool) -> None:
-        worker, claim = self.claims[n % len(self.claims)]
-        current = self._holds(claim.job_id, claim.attempt)
-        again = (JobState.COMPLETED, claim.attempt) == self.seen.get(claim.job_id)
-        for _ in range(1 + twice):
-            stored = self.workers[worker].finish(claim, {"text": "done"}, {})
-            assert stored == (current or again)
-
-    @precondition(lambda self: self.claims)
-    @rule(n=ANY, retryable=st.booleans(), twice=st.booleans())
-    def fail(self, n: int, retryable: bool, twice: bool) -> None:
-        worker, claim = self.claims[n % len(self.claims)]
-        current = self._holds(claim.job_id, claim.attempt)
-        error = EngineError("stumbled") if retryable else PromptTooLongError("too long")
-        outcome = self.workers[worker].fail(claim, error)
-        assert current == (outcome in {"retrying", "dead"} or (outcome == "failed" and current))
-        if twice:
-            assert self.workers[worker].fail(claim, error) in {"fenced", "failed"}
-
-    @precondition(lambda self: self.claims)
-    @rule(n=ANY, twice=st.booleans())
-    def release(self, n: int, twice: bool) -> None:
-        worker, claim = self.claims[n % len(self.claims)]
-        current = self._holds(claim.job_id, claim.attempt)
-        assert self.workers[worker].release(claim) == current
-        if twice:
-            assert not self.workers[worker].release(claim)
-
-    # What time does; the reaper notices.
-
-    @rule()
-    def reap(self) -> None:
-        now = self._now_ms()
-        self.redis.delete(keys.REAPED(), keys.MISSING())
-        for name in self.redis.zrange(keys.WORKERS(), 0, -1):
-            self.redis.zadd(keys.WORKERS(), {name: now}, gt=True)
-        self.reaper.reap()
-
-    @rule(worker=st.sampled_from(WORKERS))
-    def lose_worker(self, worker: str) -> None:
-        self.redis.delete(keys.REAPED())
-        self.redis.zadd(keys.WORKERS(), {worker: self._now_ms() - 1000}, xx=True)
-        self.redis.hset(keys.MISSING(), worker, str(self._now_ms() - 1000))
-        for other in WORKERS:
-            if other != worker:
-                self.redis.hdel(keys.MISSING(), other)
-        self.reaper.reap()
-        self._register(worker)
-
-    @rule(which=st.sampled_from([keys.LEASES(), keys.DEADLINES()]), n=ANY)
-    def run_out(self, which: str, n: int) -> None:
-        self._come_due(which, n)
-
-    @rule(queue=st.sampled_from(QUEUES), n=ANY)
-    def end_backoff(self, queue: str, n: int) -> None:
-        self._come_due(keys.RETRYING(queue), n)
-
-    @rule(n=ANY)
-    def outlive_retention(self, n: int) -> None:
-        job = self._come_due(keys.EXPIRING(), n)
-        if job:
-            self.gone.add(job)
-            self.jobs.remove(job)
-            self.seen.pop(job)
-            assert not self.redis.exists(
-                keys.JOB(job), keys.EVENTS(job), keys.FOLLOWERS(job)
-            )  # fmt: skip
-
-    def _come_due(self, which: str, n: int) -> str | None:
-        members: list[str] = self.redis.zrange(which, 0, -1)
-        if not members:
-            return None
-        job = members[n % len(members)]
-        self.redis.zadd(which, {job: 1})
-        self.reap()
-        return job
-
-    # What must hold after each step.
+class Invariants(Transitions):
+    """What must hold after each step, and at the end."""
 
     @invariant()
     def every_job_is_in_its_one_place(self) -> None:
@@ -321,24 +116,6 @@ class Transitions(RuleBasedStateMachine):
         left = [*self.redis.scan_iter(keys.LEADER("*")), *self.redis.scan_iter(keys.FOLLOWERS("*"))]
         assert left == []
 
-    def _release_all(self, name: str) -> None:
-        for worker, claim in self.claims:
-            if worker == name:
-                self.workers[worker].release(claim)
-
-    def _register(self, name: str) -> None:
-        self.workers[name].register(
-            queues={q: {"model": "tiny", "version": 1, "digest": "0"} for q in QUEUES},
-            host="here", pid=1, device="cpu", models=[], slots=4, state="ready",
-        )  # fmt: skip
-
-    def _holds(self, job: str, attempt: int) -> bool:
-        found = self.redis.hmget(keys.JOB(job), "state", "attempt")
-        return bool(found == [JobState.IN_PROGRESS, str(attempt)])
-
-    def _tokens(self, job: str) -> int:
-        return sum(e.kind == "token" for e in self.store.read_events({job: "0-0"})[job])
-
     def _records(self) -> dict[str, dict[str, str]]:
         pipeline = self.redis.pipeline(transaction=False)
         for job in self.jobs:
@@ -355,15 +132,11 @@ class Transitions(RuleBasedStateMachine):
                     places.setdefault(job, []).append((family, queue))
         return places
 
-    def _now_ms(self) -> int:
-        seconds, micros = self.redis.time()
-        return int(seconds) * 1000 + int(micros) // 1000
-
 
 def test_no_order_of_transitions_loses_repeats_or_strands_a_job(
     redis_server: RedisServer, settings: Settings
 ) -> None:
-    machine: Callable[[], Transitions] = lambda: Transitions(redis_server, settings)  # noqa: E731
+    machine: Callable[[], Invariants] = lambda: Invariants(redis_server, settings)  # noqa: E731
     run_state_machine_as_test(
         machine,  # type: ignore[arg-type]  # any callable that makes one will do
         settings=hypothesis_settings(

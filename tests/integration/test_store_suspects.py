@@ -1,0 +1,98 @@
+"""Jobs that may kill their workers: run apart, then alone, then no more."""
+
+from dataclasses import replace
+
+import pytest
+
+from contract.errors import NotDeadError
+from contract.job import JobState
+from contract.settings import Settings
+from contract.store import ClaimBlocked, Connection, JobStore, Reaped, ReapStore
+from tests.support.attempts import attempts, claim, finish
+from tests.support.jobs import new_job
+from tests.support.reaping import lose_worker
+
+
+def test_suspects_share_no_batch_with_innocents_and_the_last_run_alone(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    settings = replace(settings, slots=8)  # at most two suspects together
+    suspects = [store.submit(new_job()).job.id for _ in range(3)]
+    first = attempts(connection, settings, "w1")
+    for _ in suspects:
+        claim(first)
+    innocents = [store.submit(new_job()).job.id for _ in range(2)]
+    lose_worker(connection, reaper, "w1")
+
+    second = attempts(connection, settings, "w2")
+    assert {claim(second).job_id, claim(second).job_id} == set(suspects[:2])
+    with pytest.raises(ClaimBlocked):
+        claim(second)
+    third = attempts(connection, settings, "w3")
+    assert claim(third).job_id == suspects[2]
+    with pytest.raises(ClaimBlocked):
+        claim(third)  # innocents wait, but a suspect runs here
+    lose_worker(connection, reaper, "w2")
+
+    fourth = attempts(connection, settings, "w4")
+    alone = claim(fourth)
+    assert alone.job_id == suspects[0]
+    with pytest.raises(ClaimBlocked):
+        claim(fourth)
+    assert finish(fourth, alone)
+    assert claim(fourth).job_id == suspects[1]
+    assert all(store.get(job).losses == 0 for job in innocents)
+
+
+def test_one_busy_worker_at_a_time_drains_for_suspects(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    workers = [attempts(connection, settings, name) for name in ("w1", "w2", "w3")]
+    jobs = [store.submit(new_job()).job.id for _ in range(5)]
+    held = [claim(worker) for worker in workers]
+    lose_worker(connection, reaper, "w1")
+    with pytest.raises(ClaimBlocked):
+        claim(workers[1])  # makes room
+    assert claim(workers[2]).job_id == jobs[3]  # goes on with plain jobs
+    assert finish(workers[1], held[1])
+    assert claim(workers[1]).job_id == jobs[0]
+
+
+def test_a_worker_that_dies_while_it_makes_room_leaves_that_to_another(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    workers = [attempts(connection, settings, name) for name in ("w1", "w2", "w3")]
+    for _ in range(5):
+        store.submit(new_job())
+    for worker in workers:
+        claim(worker)
+    lose_worker(connection, reaper, "w1")
+    with pytest.raises(ClaimBlocked):
+        claim(workers[1])
+    lose_worker(connection, reaper, "w2")
+    with pytest.raises(ClaimBlocked):
+        claim(workers[2])
+
+
+def test_a_job_that_kills_its_workers_is_dead_after_four_and_redrive_revives_it(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    poison = store.submit(new_job()).job
+    for n in range(4):
+        assert store.get(poison.id).state is JobState.QUEUED
+        claim(attempts(connection, settings, f"w{n}"))
+        report = lose_worker(connection, reaper, f"w{n}")
+    assert Reaped(kind="lost", parts=(poison.id, "w3", "worker_disconnected", "dead")) in report
+    dead = store.get(poison.id)
+    assert (dead.state, dead.dead, dead.losses) == (JobState.FAILED, True, 4)
+    assert dead.error is not None
+    assert dead.error["code"] == "poisoned"
+    assert "w3" in dead.error["message"]
+    assert [job.id for job in store.dead_letters(limit=5, after=None).items] == [poison.id]
+    again = store.redrive(poison.id)
+    assert (again.state, again.dead, again.losses) == (JobState.QUEUED, False, 0)
+    last = attempts(connection, settings, "w9")
+    assert finish(last, claim(last))
+    assert not store.dead_letters(limit=5, after=None).items
+    with pytest.raises(NotDeadError):
+        store.redrive(poison.id)
