@@ -11,8 +11,10 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from contract.queues import queue_name
 from millrace import Client
 from model_store import ModelStore
 from model_store.tiny import write_tiny_llama
@@ -59,6 +61,16 @@ def test_the_demo_answers_one_prompt_and_leaves_nothing(up: Start) -> None:
     assert answer["tokens"] == 64
     assert events[-1]["event"] == "stopped"
     each.assert_gone()
+
+
+def test_flower_names_the_queues_of_the_models_that_are_served(up: Start, models: Path) -> None:
+    each = up().until(SERVING)
+    tiny = ModelStore(models).resolve("tiny")
+    url = f"http://127.0.0.1:{each.ports['FLOWER_PORT']}/broker"
+
+    page = httpx.get(url, timeout=10)
+
+    assert queue_name(tiny.name, tiny.digest) in page.text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
