@@ -7,7 +7,7 @@ import pytest
 from contract.errors import PromptTooLongError
 from contract.job import JobState, WaitingReason
 from contract.settings import Settings
-from contract.store import AttemptStore, Connection, JobStore, ReapStore
+from contract.store import AttemptStore, ClaimBlocked, Connection, JobStore, ReapStore
 from tests.support.attempts import attempts, claim, finish
 from tests.support.jobs import QUEUE, new_job
 from tests.support.reaping import lose_worker
@@ -58,14 +58,30 @@ def test_the_cache_holds_no_more_than_its_limit(connection: Connection, settings
     assert cached == [False, True, True]
 
 
-def test_an_identical_job_behind_a_poisoned_one_costs_one_more_worker_at_most(
+def test_identical_jobs_behind_a_poisoned_one_cost_one_more_worker_in_all(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
-    poison = store.submit(new_job(fingerprint="same")).job
-    follower = store.submit(new_job(fingerprint="same")).job
+    poison, *same = (store.submit(new_job(fingerprint="same")).job.id for _ in range(4))
     for n in range(4):
-        assert claim(attempts(connection, settings, f"w{n}")).job_id == poison.id
+        assert claim(attempts(connection, settings, f"w{n}")).job_id == poison
         lose_worker(connection, reaper, f"w{n}")
-    assert claim(attempts(connection, settings, "w8")).job_id == follower.id
+    last = attempts(connection, settings, "w8")
+    assert claim(last).job_id == same[0]
+    with pytest.raises(ClaimBlocked):
+        claim(last)
     lose_worker(connection, reaper, "w8")
-    assert store.get(follower.id).dead
+    assert all(store.get(job).dead for job in same)
+    assert attempts(connection, settings, "w9").claim([QUEUE], "n") is None
+
+
+def test_an_identical_job_that_does_no_harm_after_all_answers_for_the_rest(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    poison, *same = (store.submit(new_job(fingerprint="same")).job.id for _ in range(3))
+    for n in range(4):
+        claim(attempts(connection, settings, f"w{n}"))
+        lose_worker(connection, reaper, f"w{n}")
+    worker = attempts(connection, settings, "w8")
+    assert finish(worker, claim(worker))
+    assert [store.get(job).state for job in same] == [JobState.COMPLETED] * 2
+    assert store.get(poison).dead

@@ -34,6 +34,31 @@ local function end_with_heir(id)
   return heir
 end
 
+local function poisoned(how, worker, cause)
+  return cjson.encode({code = 'poisoned', retryable = false, message =
+    how .. '; last worker ' .. worker .. ', cause ' .. cause})
+end
+
+-- A job that was the end of two workers while it ran alone. Its input may wait under other ids:
+-- the best of them is tried once, alone; if that costs a worker too, all of them are buried.
+local function bury_poison(id, losses, worker, cause)
+  local how = 'the worker was lost twice while it ran this job alone, ' .. losses .. ' times in all'
+  if get(id, 'tainted')[1] == '1' then
+    how = 'the worker was lost while it ran this job alone, as with an identical job before'
+    local same = poisoned('an identical job was the end of five workers', worker, cause)
+    for _, follower in ipairs(redis.call('ZRANGE', key.followers(id), 0, -1)) do
+      bury(follower, now, ttl_ms, same)
+    end
+  end
+  bury(id, now, ttl_ms, poisoned(how, worker, cause))
+  local heir = end_with_heir(id)
+  if heir then
+    withdraw(heir)
+    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1)
+    enqueue(heir)
+  end
+end
+
 local function lose(id, worker, cause)
   local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
   if job[4] ~= 'in_progress' then
@@ -45,16 +70,7 @@ local function lose(id, worker, cause)
   local lone = alone and redis.call('HINCRBY', key.job(id), 'lone_losses', 1) or tonumber(job[3])
   count('workers_lost_jobs')
   if lone >= 2 then
-    bury(id, now, ttl_ms, cjson.encode({code = 'poisoned', retryable = false, message =
-      'the worker was lost twice while it ran this job alone, ' .. losses ..
-      ' times in all; last worker ' .. worker .. ', cause ' .. cause}))
-    local heir = end_with_heir(id)
-    -- The same input waits to do the same harm: let its first loss alone be its last.
-    if heir then
-      withdraw(heir)
-      redis.call('HSET', key.job(heir), 'losses', 2, 'lone_losses', 1)
-      enqueue(heir)
-    end
+    bury_poison(id, losses, worker, cause)
     say('lost', id, worker, cause, 'dead')
   else
     requeue(id, cause)
