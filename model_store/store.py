@@ -144,7 +144,7 @@ class ModelStore:
 
     def stage(self, name: str) -> AbstractContextManager[Path]:
         """A folder in which a version of ``name`` can be made; gone after the block."""
-        _require_name(name)
+        require_name(name)
         return staging_folder(self.root / _STAGING, name)
 
     def sweep(self) -> list[str]:
@@ -164,7 +164,7 @@ class ModelStore:
         # Only an import needs onnx; the front reads the store without it.
         from model_store.onnx_safety import check_onnx_files
 
-        _require_name(name)
+        require_name(name)
         check_onnx_files(folder)
         manifest = dataclasses.replace(
             manifest,
@@ -238,7 +238,8 @@ def _is_name(name: str) -> bool:
     return bool(_NAME.fullmatch(name)) and name != SOURCES
 
 
-def _require_name(name: str) -> None:
+def require_name(name: str) -> None:
+    """Raise InvalidModelError unless a model may have this name."""
     if not _is_name(name):
         raise InvalidModelError(
             f"{name!r} cannot name a model: it must match {_NAME.pattern} and not be {SOURCES!r}"

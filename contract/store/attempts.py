@@ -46,7 +46,11 @@ class AttemptStore:
         slots: int,
         state: str,
     ) -> None:
-        """Enter the registry. ``queues`` maps each queue to its {model, version, digest}."""
+        """Enter the registry.
+
+        ``queues`` maps each queue to its {model, version, digest}; ``models`` are the rows that
+        readers see, with the ``queue`` and ``slots`` of each.
+        """
         described = [part for name, row in queues.items() for part in (name, json.dumps(row))]
         row = {
             "host": host,
@@ -55,6 +59,7 @@ class AttemptStore:
             "models": json.dumps(models),
             "slots": slots,
             "state": state,
+            **{f"slots:{model['queue']}": model["slots"] for model in models},
         }
         fields = [part for item in row.items() for part in item]
         self._connection.run(

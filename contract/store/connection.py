@@ -7,6 +7,7 @@ from typing import Any
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.retry import Retry
 
@@ -19,6 +20,9 @@ _SERVER_STATES = (
     "MISCONF", "MASTERDOWN", "NOREPLICAS", "NOAUTH", "WRONGPASS", "READONLY", "BUSY ",
     "OOM command not allowed",
 )  # fmt: skip
+
+
+SOCKET_TIMEOUT_S = 5.0
 
 
 @contextmanager
@@ -57,11 +61,17 @@ class Connection:
             self.url,
             client_name=name,
             decode_responses=True,
-            socket_timeout=5,
+            socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=3,
             socket_keepalive=True,
             health_check_interval=15,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.3), retries=3),
+            # A broken connection is tried again at once; a server that does not answer in time is
+            # not, or a caller would wait for several times that time.
+            retry=Retry(
+                ExponentialWithJitterBackoff(base=0.02, cap=0.3),
+                retries=3,
+                supported_errors=(RedisConnectionError,),
+            ),
         )
 
     def run(self, script: str, *arguments: Any) -> Any:

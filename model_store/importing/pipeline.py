@@ -13,7 +13,7 @@ from model_store.importing.progress import Progress, no_progress
 from model_store.importing.recipes import RECIPES, default_form, recognise
 from model_store.importing.task import ImportTask
 from model_store.manifest import ModelVersion
-from model_store.store import ModelStore, name_from
+from model_store.store import ModelStore, name_from, require_name
 from model_store.verify import hash_file, tabulate
 
 EXPORTER = 1
@@ -47,6 +47,8 @@ def import_model(
     """
     if device not in ("cpu", "cuda"):
         raise ModelImportError(f"a model is made for cpu or cuda, not for {device!r}")
+    if name is not None:
+        require_name(name)  # before anything is downloaded for it
     store.sweep()
     model = CATALOG.get(source)
     if model is None:

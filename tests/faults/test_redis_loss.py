@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from contract.errors import StoreUnavailableError
-from contract.store.connection import translated
+from contract.settings import Settings
+from contract.store import JobStore
+from contract.store.connection import SOCKET_TIMEOUT_S, translated
 from tests.support.ledger import Clients, settle
+from tests.support.redis_server import RedisServer
 from tests.support.stack import Stack
 from tests.support.waiting import eventually
 
@@ -43,6 +46,19 @@ def test_redis_killed_under_load_loses_no_accepted_job_and_ends_no_worker(
         assert {w["pid"] for w in stack.worker_rows()} == pids
     finally:
         stack.stop()
+
+
+def test_a_redis_that_stands_still_is_an_error_after_one_time_out(own_redis: RedisServer) -> None:
+    store = JobStore.connect(Settings.from_mapping({"MILLRACE_REDIS_URL": own_redis.url}))
+    store.ping()
+    os.kill(own_redis.pid, signal.SIGSTOP)
+    try:
+        started_s = time.monotonic()
+        with pytest.raises(StoreUnavailableError):
+            store.ping()
+        assert time.monotonic() - started_s < 2 * SOCKET_TIMEOUT_S
+    finally:
+        os.kill(own_redis.pid, signal.SIGCONT)
 
 
 def _pid_or_none(stack: Stack) -> int | None:

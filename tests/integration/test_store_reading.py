@@ -70,6 +70,25 @@ def claim_and_finish(worker: AttemptStore) -> str:
     return claimed.job_id
 
 
+def test_a_worker_of_two_models_is_full_for_each_by_itself(
+    store: JobStore, connection: Connection, settings: Settings
+) -> None:
+    queues = ("a.000000000000", "b.000000000000")
+    about = {"model": "m", "version": 1, "digest": "0" * 64}
+    worker = AttemptStore(connection, settings, "w1")
+    worker.register(
+        queues=dict.fromkeys(queues, about), host="here", pid=1, device="cpu", slots=3,
+        models=[{"queue": queues[0], "slots": 1}, {"queue": queues[1], "slots": 2}],
+        state="ready",
+    )  # fmt: skip
+    store.submit(new_job(queue=queues[0]))
+    assert worker.claim([queues[0]], "n") is not None
+    full, free = (store.submit(new_job(queue=queue)).job for queue in queues)
+    assert full.waiting_reason is WaitingReason.NO_CAPACITY
+    assert free.waiting_reason is None
+    assert {queue.id: queue.slots for queue in store.queues()} == {queues[0]: 1, queues[1]: 2}
+
+
 def test_workers_and_queues_are_listed_with_what_they_do(
     store: JobStore, worker: AttemptStore
 ) -> None:

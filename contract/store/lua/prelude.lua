@@ -116,15 +116,27 @@ local function backlog(queue)
     + redis.call('ZCARD', key.following(queue)) + redis.call('ZCARD', key.retrying(queue))
 end
 
--- Workers that take jobs of a queue, and how many of their slots are free. One that drains takes
--- none any more.
+-- How many of a worker's slots for a queue are taken. `all` and `own` are its slots in all and
+-- for this queue: they differ where it serves several.
+local function taken(worker, queue, all, own)
+  if own == all then return redis.call('SCARD', key.running(worker)) end
+  local n = 0
+  for _, id in ipairs(redis.call('SMEMBERS', key.running(worker))) do
+    if get(id, 'queue')[1] == queue then n = n + 1 end
+  end
+  return n
+end
+
+-- Workers that take jobs of a queue, how many of their slots for it are free, and how many they
+-- have. A worker that drains takes none any more.
 local function capacity(queue, now, lease_ms)
   local ready, free, slots = 0, 0, 0
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')) do
-    local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
+    local row = redis.call('HMGET', key.worker(worker), 'slots', 'state', 'slots:' .. queue)
     if row[1] and row[2] == 'ready' then
-      ready, slots = ready + 1, slots + row[1]
-      free = free + math.max(row[1] - redis.call('SCARD', key.running(worker)), 0)
+      local own = row[3] or row[1]
+      ready, slots = ready + 1, slots + own
+      free = free + math.max(own - taken(worker, queue, row[1], own), 0)
     end
   end
   return ready, free, slots
