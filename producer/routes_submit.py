@@ -26,6 +26,7 @@ _WHY = (
     errors.EmptyPromptError,
     errors.PromptTooLongError,
     errors.IdempotencyConflictError,
+    errors.JobGoneError,  # a known key whose job has passed its retention
     errors.QueueFullError,
     errors.NoWorkerError,
     errors.StoreUnavailableError,
