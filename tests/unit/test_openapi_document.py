@@ -74,7 +74,7 @@ def test_a_submit_documents_each_way_it_can_go(document: dict[str, Any]) -> None
     submit = document["paths"]["/api/v1/jobs"]["post"]
 
     assert set(submit["responses"]) == {
-        "200", "202", "400", "404", "413", "415", "422", "429", "500", "503",
+        "200", "202", "400", "404", "410", "413", "415", "422", "429", "500", "503",
     }  # fmt: skip
     assert {"Location", "Retry-After"} <= set(submit["responses"]["202"]["headers"])
     assert {each["name"] for each in submit["parameters"]} == {"Prefer", "Idempotency-Key"}
