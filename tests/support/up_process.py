@@ -52,7 +52,12 @@ class UpProcess:
     def start(self) -> "UpProcess":
         with self.output.open("wb") as output:
             self._process = subprocess.Popen(
-                self.command, env=self.environ, stdout=output, stderr=subprocess.STDOUT
+                self.command,
+                env=self.environ,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                # As from a terminal, even when the tests themselves run under nohup.
+                preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
             )
         return self
 
