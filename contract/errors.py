@@ -157,13 +157,6 @@ class StoreUnavailableError(MillraceError):
     retryable = True
 
 
-class WorkerLostError(MillraceError):
-    """The worker that ran the job died or stopped answering."""
-
-    code = "worker_lost"
-    retryable = True
-
-
 class PoisonedJobError(MillraceError):
     """The job was alone on its worker, twice, when the worker was lost."""
 

@@ -51,11 +51,6 @@ class TextTokenizer:
         """Whether the model can be spoken to in messages."""
         return self._template is not None
 
-    @property
-    def vocabulary_size(self) -> int:
-        """The number of tokens, added ones included."""
-        return int(self._tokenizer.get_vocab_size())
-
     def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
         """Token ids of a text; ``special_tokens`` adds what the model wants around a text."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special_tokens).ids

@@ -185,17 +185,15 @@ class Executor:
         )
 
     def _persist(self, write: Callable[[], T]) -> T | None:
-        """Write, and go on trying while Redis is away: what was computed is not thrown away."""
+        """Write, and go on trying while Redis is away: what was computed is not thrown away.
+
+        None when the worker must go first; the lease runs out and another one runs the job.
+        """
         while True:
             try:
                 return write()
             except StoreUnavailableError as error:
                 _log.warning("write.delayed", error=error.detail)
-                if self._over.wait(_PATIENCE_S):
-                    return self._persist_last(write)
-
-    def _persist_last(self, write: Callable[[], T]) -> T | None:
-        try:
-            return write()
-        except StoreUnavailableError:
-            return None  # the lease runs out and another worker runs the job
+                if self._over.is_set():
+                    return None
+            self._over.wait(_PATIENCE_S)

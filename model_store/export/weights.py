@@ -1,14 +1,13 @@
 """What a writer of graphs needs from a source of weights."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from contract.errors import ModelImportError
 
-Floats = NDArray[np.floating[Any]]
 Float32 = NDArray[np.float32]
 
 

@@ -239,3 +239,13 @@ def test_neither_prompts_nor_outputs_reach_logs_or_messages(rig: Rig) -> None:
     assert job.id in log
     assert "zanzibar" not in log
     assert text[:20] not in log
+
+
+def test_a_crash_in_foreign_code_is_logged_by_its_place_and_not_its_words(rig: Rig) -> None:
+    worker = rig.worker(MILLRACE_MAX_ATTEMPTS="1")
+    job = rig.finished(rig.submit(parameters={"seed": "zanzibar"}))
+    assert job.dead
+    log = worker.log.read_text()
+    assert "job.crashed" in log
+    assert "executor.py:" in log
+    assert "zanzibar" not in log
