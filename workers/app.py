@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -21,7 +21,7 @@ from model_store.manifest import ModelVersion
 from model_store.runtime import available_providers
 from model_store.store import ModelStore
 from workers.devices import DeviceKeeper, Gpu, choose_device, list_gpus
-from workers.engine import check_fitness, open_engine
+from workers.engine import Engine, check_fitness, open_engine
 from workers.executor import Executor, Served
 from workers.health import abandon_process, unfit_engine
 from workers.leases import LeaseKeeper
@@ -30,14 +30,33 @@ from workers.publisher import TokenPublisher
 _log = structlog.get_logger(__name__)
 
 
+def open_fit_engine(version: ModelVersion, *, slots: int, threads: int, device: str) -> Engine:
+    """An engine that has answered its golden prompts as recorded. Raises UnfitWorkerError."""
+    engine = open_engine(version, slots=slots, threads=threads, device=device)
+    check_fitness(engine, version)
+    return engine
+
+
 class Worker:
     """One process on one device, serving every model of MILLRACE_MODEL.
 
     The models are loaded and checked before Celery starts: what is unfit never registers.
+
+    Args:
+        open_engine: makes the engine of each version that is served.
+        make_store: makes the store through which this worker holds jobs.
     """
 
-    def __init__(self, settings: Settings, environment: "os._Environ[str]") -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        environment: "os._Environ[str]",
+        *,
+        open_engine: Callable[..., Engine] = open_fit_engine,
+        make_store: Callable[[Connection, Settings, str], AttemptStore] = AttemptStore,
+    ) -> None:
         self._settings = settings
+        self._open_engine = open_engine
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
         connection = Connection(settings.redis_url)
         self._gpu = self._pin(connection, environment)
@@ -45,7 +64,7 @@ class Worker:
         self._served = {
             queue: self._open(queue, version) for queue, version in self._versions.items()
         }
-        self._store = AttemptStore(connection, settings, self.id)
+        self._store = make_store(connection, settings, self.id)
         self._hints = HintPublisher(settings)
         self._reaper = Reaper(ReapStore(connection, settings), self._hints)
         self._leases = LeaseKeeper(
@@ -125,8 +144,9 @@ class Worker:
     def _open(self, queue: str, version: ModelVersion) -> Served:
         slots = self._settings.slots
         device = "cpu" if self._gpu is None else "cuda:0"  # the only one that CUDA sees
-        engine = open_engine(version, slots=slots, threads=self._settings.threads, device=device)
-        check_fitness(engine, version)
+        engine = self._open_engine(
+            version, slots=slots, threads=self._settings.threads, device=device
+        )
         return Served(queue=queue, engine=engine, slots=slots)
 
     def _unfit(self) -> str | None:
@@ -185,12 +205,12 @@ def _model_row(served: Served, version: ModelVersion) -> dict[str, Any]:
     }
 
 
-def main() -> int:
+def main(make_worker: Callable[[Settings, "os._Environ[str]"], Worker] = Worker) -> int:
     """Run a worker; the exit status."""
     try:
         settings = Settings.from_mapping(os.environ)
         configure_logs(settings.log_level, settings.log_format)
-        return Worker(settings, os.environ).run()
+        return make_worker(settings, os.environ).run()
     except MillraceError as error:
         print(f"millrace worker: {error.detail} [{error.code}]", file=sys.stderr)
         return 1
