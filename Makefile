@@ -20,7 +20,7 @@ run: .venv/.ready  ## Set everything up, start it, answer a sample prompt, serve
 up: run  ## The same as run
 
 test: check  ## All checks and all tests
-	@exec $(BIN)/python -m pytest -m "not long" $(ARGS)
+	@exec $(BIN)/python -m pytest $(ARGS)
 
 check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths; no tests
 	@failed=0; \
@@ -34,7 +34,7 @@ check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths
 	exit $$failed
 
 faults: .venv/.ready-dev  ## The fault tests at their full length
-	@exec $(BIN)/python -m pytest tests/faults $(ARGS)
+	@exec $(BIN)/python -m pytest tests/faults --full $(ARGS)
 
 bench: .venv/.ready-dev  ## Tokens/s through HTTP and the queue, against the bare engine
 	@exec $(BIN)/python -m benchmarks $(ARGS)

@@ -8,8 +8,30 @@ import structlog
 
 from contract.settings import Settings
 from contract.store import Connection
+from tests.support.fault_table import PROPERTY, as_markdown
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Offer the full length of the fault tests."""
+    parser.addoption("--full", action="store_true", help="run the fault tests at full length")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what the fault tests counted, as one table."""
+    rows = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == PROPERTY
+    ]
+    if rows:
+        terminalreporter.section("accepted = completed + failed + cancelled + expired + dead")
+        for line in as_markdown(sorted(rows, key=lambda row: str(row["fault"]))):
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.stack import Stack, prompt
+from tests.support.service import prompt
+from tests.support.stack import Stack
 
 pytestmark = pytest.mark.timeout(120)
 CLIENTS = 100

@@ -4,10 +4,11 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import httpx
+import psutil
 from flask import Flask
 
 from contract.queues import HintPublisher
@@ -48,9 +49,12 @@ class LocalFront:
 class FrontServer:
     """gunicorn with gevent on a free port, as `millrace api` starts it."""
 
-    def __init__(self, environ: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], log: Path, command: Sequence[str] = COMMAND
+    ) -> None:
         self.port = free_port()
         self.log = log
+        self._command = command
         self._environ = {
             **{name: value for name, value in os.environ.items() if "MILLRACE" not in name},
             **environ,
@@ -71,19 +75,36 @@ class FrontServer:
         """A client that goes straight to the server."""
         return httpx.Client(base_url=self.url, timeout=30, trust_env=False)
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> "FrontServer":
         """Start, and return when it answers."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*COMMAND, "producer.wsgi:app"], env=self._environ, stdout=log, stderr=log
-            )
+        self.launch()
         eventually(self._answers, timeout_s=30)
         return self
+
+    def launch(self) -> None:
+        """Start; it answers some moments later."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*self._command, "producer.wsgi:app"], env=self._environ, stdout=log, stderr=log
+            )
 
     def _answers(self) -> bool:
         with contextlib.suppress(httpx.TransportError), self.client() as client:
             return client.get("/healthz").is_success
         return False
+
+    def kill(self) -> None:
+        """kill -9 of the master and all that it has forked."""
+        master = psutil.Process(self.pid)
+        for process in (master, *master.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        assert self._process is not None
+        self._process.wait(timeout=20)
 
     def stop(self) -> int:
         """Tell it to stop; its exit status."""

@@ -4,17 +4,26 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from contract.errors import StoreUnavailableError
-from tests.support.stack import Stack, prompt
+from contract.errors import StoreUnavailableError, UnknownJobError
+from contract.job import Job
+from tests.support.service import Service, prompt
+
+Body = Callable[[random.Random, str], dict[str, Any]]
+
+
+def short_prompt(chance: random.Random, name: str) -> dict[str, Any]:
+    """A greedy job of 16 to 160 tokens."""
+    return prompt(name, chance.randint(16, 160))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
-    """One kill -9: when (ms since the epoch) and the jobs that the worker held."""
+    """One death of a worker: when (ms since the epoch) and the jobs that it held."""
 
     at_ms: float
     jobs: frozenset[str]
@@ -23,12 +32,22 @@ class Kill:
 class Clients:
     """Threads that keep ``in_flight`` jobs waiting or running until told to stop."""
 
-    def __init__(self, stack: Stack, *, in_flight: int, threads: int = 8, seed: int = 1) -> None:
-        self._stack = stack
+    def __init__(
+        self,
+        service: Service,
+        *,
+        in_flight: int,
+        threads: int = 8,
+        seed: int = 1,
+        body: Body = short_prompt,
+    ) -> None:
+        self._service = service
+        self._body = body
         self._stopped = threading.Event()
-        self._share = in_flight // threads
+        self._share = max(in_flight // threads, 1)
         self._lock = threading.Lock()
         self.accepted: list[str] = []
+        """The ids of all jobs that were answered 202 until now."""
         self.failures: list[BaseException] = []
         self._threads = [
             threading.Thread(target=self._run, args=(random.Random(seed * 1000 + n), n))
@@ -54,10 +73,10 @@ class Clients:
         count = 0
         try:
             while not self._stopped.is_set():
-                while len(open_jobs) < self._share:
+                while len(open_jobs) < self._share and not self._stopped.is_set():
                     count += 1
-                    body = prompt(f"client {number} job {count}", chance.randint(16, 160))
-                    job = self._stack.submit(body)["id"]
+                    body = self._body(chance, f"client {number} job {count}")
+                    job = self._service.submit(body)["id"]
                     open_jobs.append(job)
                     with self._lock:
                         self.accepted.append(job)
@@ -70,52 +89,74 @@ class Clients:
 
     def _has_ended(self, job: str) -> bool:
         try:
-            return self._stack.store.get(job).finished
+            record = self._service.store.get(job)
         except StoreUnavailableError:  # the test has killed Redis: ask again later
             return False
+        except UnknownJobError:  # lost; the account will say so
+            return True
+        return record.finished
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Account:
-    """What became of the accepted jobs."""
+    """What became of the accepted jobs. ``states`` are terminal ones; dead letters are apart.
+
+    A job is lost when it has not ended in time or its record is not there. ``most_reruns`` is the
+    highest number of times that one job was taken from a worker that was lost.
+    """
 
     accepted: int
     states: Counter[str]
     lost: int
     finished_twice: int
     rerun: int
+    most_reruns: int
     gaps_s: tuple[float, ...]
 
-    def __str__(self) -> str:
-        gaps = sorted(self.gaps_s)
-        p99 = gaps[min(int(len(gaps) * 0.99), len(gaps) - 1)] if gaps else 0.0
-        states = ", ".join(f"{name} {n}" for name, n in sorted(self.states.items()))
-        return (
-            f"accepted {self.accepted}: {states}, lost {self.lost}, finished twice"
-            f" {self.finished_twice}, re-run {self.rerun};"
-            f" gap p50 {median(gaps) if gaps else 0:.2f} s, p99 {p99:.2f} s,"
-            f" max {gaps[-1] if gaps else 0:.2f} s over {len(gaps)}"
-        )
+    @property
+    def gap_s(self) -> tuple[float, float, float]:
+        """From a worker's death to the next attempt of each of its jobs: p50, p99, max."""
+        gaps = sorted(self.gaps_s) or [0.0]
+        return median(gaps), gaps[min(int(len(gaps) * 0.99), len(gaps) - 1)], gaps[-1]
+
+    def check(self) -> None:
+        """Every accepted job has exactly one end."""
+        assert self.lost == 0, self
+        assert self.finished_twice == 0, self
+        assert sum(self.states.values()) == self.accepted, self
 
 
-def settle(stack: Stack, accepted: list[str], kills: list[Kill], timeout_s: float) -> Account:
-    """Wait until every accepted job has ended, and count from their own event streams."""
+def settle(
+    service: Service,
+    accepted: Sequence[str],
+    kills: Iterable[Kill] = (),
+    *,
+    timeout_s: float,
+    lives: int = 1,
+) -> Account:
+    """Wait until every accepted job has ended, and count from their own event streams.
+
+    ``lives`` is how often a job may end: once, and once more for each redrive.
+    """
     end = time.monotonic() + timeout_s
-    open_jobs = list(accepted)
+    records: dict[str, Job] = {}
+    open_jobs = list(dict.fromkeys(accepted))
+    assert len(open_jobs) == len(accepted), "a job was counted twice"
     while open_jobs and time.monotonic() < end:
-        open_jobs = [j for j in open_jobs if not stack.store.get(j).finished]
+        records.update(_ended(service, open_jobs))
+        open_jobs = [job for job in open_jobs if job not in records]
         time.sleep(0.1)
-    states: Counter[str] = Counter()
-    twice = rerun = 0
-    restarts: dict[str, list[int]] = {}
-    for start in range(0, len(accepted), 200):
-        part = accepted[start : start + 200]
-        for job, events in stack.store.read_events(dict.fromkeys(part, "0-0")).items():
-            record = stack.store.get(job)
-            states["dead" if record.dead else record.state.value] += 1
-            twice += sum(e.kind == "done" for e in events) > 1
-            rerun += record.losses > 0
-            restarts[job] = [_ms(e) for e in events if e.kind == "restarted"]
+    states = Counter("dead" if r.dead else r.state.value for r in records.values())
+    twice = 0
+    restarts: dict[str, list[float]] = {}
+    ids = list(records)
+    for start in range(0, len(ids), 200):
+        part = ids[start : start + 200]
+        for job, events in service.store.read_events(dict.fromkeys(part, "0-0")).items():
+            twice += sum(event.kind == "done" for event in events) > lives
+            restarts[job] = [
+                float(event.id.partition("-")[0]) for event in events if event.kind == "restarted"
+            ]
     gaps = [
         (min(later) - kill.at_ms) / 1000
         for kill in kills
@@ -124,9 +165,19 @@ def settle(stack: Stack, accepted: list[str], kills: list[Kill], timeout_s: floa
     ]
     return Account(
         accepted=len(accepted), states=states, lost=len(open_jobs), finished_twice=twice,
-        rerun=rerun, gaps_s=tuple(gaps),
+        rerun=sum(record.losses > 0 for record in records.values()),
+        most_reruns=max((record.losses for record in records.values()), default=0),
+        gaps_s=tuple(gaps),
     )  # fmt: skip
 
 
-def _ms(event: Any) -> int:
-    return int(event.id.partition("-")[0])
+def _ended(service: Service, jobs: Iterable[str]) -> dict[str, Job]:
+    ended = {}
+    for job in jobs:
+        try:
+            record = service.store.get(job)
+        except (StoreUnavailableError, UnknownJobError):
+            continue
+        if record.finished:
+            ended[job] = record
+    return ended

@@ -1,9 +1,11 @@
 """A real worker process, as ``millrace worker`` starts it."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from contract.job import WorkerRecord
@@ -11,16 +13,30 @@ from contract.store import JobStore
 from tests.support.waiting import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
+_numbers = itertools.count(1)
 
 
 class WorkerProcess:
-    """One worker with the given ``MILLRACE_`` settings; it logs to ``folder``."""
+    """One worker with the given environment; it logs to ``folder``.
 
-    def __init__(self, settings: dict[str, str], folder: Path) -> None:
+    Args:
+        module: what is run, another entry point than the users' for faults that need one.
+        prefix: words before the command, such as those that enter a network namespace.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        folder: Path,
+        *,
+        module: str = "workers.app",
+        prefix: Sequence[str] = (),
+    ) -> None:
         plain = {k: v for k, v in os.environ.items() if not k.startswith("MILLRACE_")}
         self._environment = {**plain, **settings}
         folder.mkdir(parents=True, exist_ok=True)
-        self.log = folder / f"worker-{id(self)}.log"
+        self._command = [*prefix, sys.executable, "-m", module]
+        self.log = folder / f"worker-{next(_numbers)}.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -32,7 +48,7 @@ class WorkerProcess:
         """Start; it registers some seconds later."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "workers.app"],
+                self._command,
                 cwd=ROOT, env=self._environment, stdout=log, stderr=log,
             )  # fmt: skip
         return self

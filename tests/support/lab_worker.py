@@ -1,0 +1,115 @@
+"""A worker for fault tests: ``python -m tests.support.lab_worker``.
+
+It is the worker of ``workers.app`` with other parts put in, as the environment says. Nothing of
+this is in a wheel or an image, so no production process can be told to misbehave.
+
+    LAB_TOKEN_S    a simulated engine that takes so long for a token, in place of the real one
+    LAB_DIE        claimed | finished: kill -9 itself after that call, before the next step
+    LAB_DIE_CHANCE probability of that at each call, 1 by default
+    LAB_DEATHS     file that gets a JSON line {at_ms, jobs} before each such death
+    LAB_POISON     1: prompts with the words poison-kill, poison-hang or poison-memory do so, on the
+                   engine's thread, after their first piece of text
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, cast
+
+from contract.job import Claim
+from contract.settings import Settings
+from contract.store import AttemptStore
+from model_store.manifest import ModelVersion
+from tests.support.simulated_engine import SimulatedEngine
+from workers.app import Worker, main, open_fit_engine
+from workers.engine import Engine, Run
+from workers.engine.requests import OnText
+
+
+class MortalStore(AttemptStore):
+    """Kills its process between two steps of a job's life."""
+
+    def claim(self, queues: Any, nonce: str) -> Claim | None:
+        claim = super().claim(queues, nonce)
+        if claim is not None:
+            die_at("claimed", claim)
+        return claim
+
+    def finish(self, claim: Claim, output: Any, usage: Mapping[str, int]) -> bool:
+        stored = super().finish(claim, output, usage)
+        die_at("finished", claim)
+        return stored
+
+
+def die_at(point: str, claim: Claim) -> None:
+    if os.environ.get("LAB_DIE") != point:
+        return
+    if random.random() < float(os.environ.get("LAB_DIE_CHANCE", "1")):
+        line = json.dumps({"at_ms": time.time() * 1000, "jobs": [claim.job_id]}) + "\n"
+        with open(os.environ["LAB_DEATHS"], "a", encoding="utf-8") as deaths:
+            deaths.write(line)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def open_lab_engine(version: ModelVersion, *, slots: int, threads: int, device: str) -> Engine:
+    """The engine that the environment asks for."""
+    engine: Engine
+    if "LAB_TOKEN_S" in os.environ:
+        engine = SimulatedEngine(slots=slots, token_s=float(os.environ["LAB_TOKEN_S"]))
+    else:
+        engine = open_fit_engine(version, slots=slots, threads=threads, device=device)
+    if os.environ.get("LAB_POISON") == "1":
+        return cast("Engine", PoisonableEngine(engine))
+    return engine
+
+
+class PoisonableEngine:
+    """An engine whose batch some prompts do harm to, from within a step."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    def prompt(self, stored: Mapping[str, Any], parameters: Any, **more: Any) -> Any:
+        """The engine's own request, and what harm it does."""
+        word = next((word for word in POISONS if word in str(stored)), None)
+        return self._engine.prompt(stored, parameters, **more), word
+
+    def submit(self, request: Any, on_text: OnText | None = None) -> Run[Any, Any]:
+        """Run it; a harmful one acts at its first piece of text."""
+        plain, word = request
+        act = on_text if word is None else lambda *_: POISONS[word]()
+        return self._engine.submit(plain, act)
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(3600)
+
+
+def _exhaust_memory() -> None:
+    hoard = []
+    while True:  # until the limit of the process or its group
+        hoard.append(b"x" * (16 << 20))
+
+
+POISONS = {"poison-kill": _kill, "poison-hang": _hang, "poison-memory": _exhaust_memory}
+
+
+def make_worker(settings: Settings, environment: "os._Environ[str]") -> Worker:
+    """The worker with the lab's parts."""
+    return Worker(settings, environment, open_engine=open_lab_engine, make_store=MortalStore)
+
+
+if __name__ == "__main__":
+    sys.exit(main(make_worker))
