@@ -23,6 +23,9 @@ if set_back or at and now - at > math.max(lease_ms / 2, 1500) then gap_end = now
 -- this one makes room.
 redis.call('PERSIST', key.reaped())
 redis.call('HSET', key.reaped(), 'at', now, 'gap_end', gap_end)
+-- What was removed before it was counted has a number and no place in the index any more.
+redis.call('HSETNX', key.counters(), 'jobs_removed',
+  tonumber(redis.call('GET', key.sequence()) or '0') - redis.call('ZCARD', key.index()))
 local steady_since = math.max(gap_end, now - tonumber(ARGV[3]))
 local spare = now - steady_since < lease_ms + 1000
 
@@ -145,14 +148,7 @@ end
 local function is_welcome(queue)
   local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
   for _, worker in ipairs(live) do
-    local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
-    local batch = redis.call('SMEMBERS', key.running(worker))
-    local open = row[2] == 'ready' and #batch < tonumber(row[1])
-      and (#batch == 0 or redis.call('GET', key.isolating(queue)) ~= worker)
-    for _, id in ipairs(open and batch or {}) do
-      if tonumber(get(id, 'losses')[1] or '0') > 0 then open = false end
-    end
-    if open then return true end
+    if has_room(worker, queue) then return true end
   end
   return #live == 0
 end
@@ -176,7 +172,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.expiring(), '-inf', now, 'LI
   redis.call('DEL', key.job(id), key.events(id))
   redis.call('SET', key.gone(id), 1, 'PX', WEEK_MS)
   redis.call('ZREM', key.expiring(), id)
-  redis.call('ZREM', key.index(), id)
+  if redis.call('ZREM', key.index(), id) == 1 then count('jobs_removed') end
   redis.call('ZREM', key.dead(), id)
   if state then redis.call('ZREM', key.state(state), id) end
 end
