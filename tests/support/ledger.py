@@ -101,8 +101,9 @@ class Clients:
 class Account:
     """What became of the accepted jobs. ``states`` are terminal ones; dead letters are apart.
 
-    A job is lost when it has not ended in time or its record is not there. ``most_reruns`` is the
-    highest number of times that one job was taken from a worker that was lost.
+    A job is lost when it has not ended in time or its record is not there. ``rerun`` counts runs
+    that were repeated because their worker was lost, ``most_reruns`` those of the one job that has
+    the most.
     """
 
     accepted: int
@@ -165,7 +166,7 @@ def settle(
     ]
     return Account(
         accepted=len(accepted), states=states, lost=len(open_jobs), finished_twice=twice,
-        rerun=sum(record.losses > 0 for record in records.values()),
+        rerun=sum(record.losses for record in records.values()),
         most_reruns=max((record.losses for record in records.values()), default=0),
         gaps_s=tuple(gaps),
     )  # fmt: skip
