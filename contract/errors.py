@@ -157,6 +157,12 @@ class StoreUnavailableError(MillraceError):
     retryable = True
 
 
+class StoreReplacedError(StoreUnavailableError):
+    """Redis is not the store that this process knows: its jobs are gone. An operator must act."""
+
+    code = "store_replaced"
+
+
 class PoisonedJobError(MillraceError):
     """The job was alone on its worker, twice, when the worker was lost."""
 

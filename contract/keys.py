@@ -34,7 +34,8 @@ class Key:
 
 UNTIL_REAPED = "until the reaper removes it"
 
-SEQUENCE = Key("sequence", "mr:sequence", "counter", "SUBMIT", "SUBMIT", "none")
+STORE = Key("store", "mr:store", "string", "IDENTIFY", "IDENTIFY, SUBMIT", "none")
+SEQUENCE = Key("sequence", "mr:sequence", "counter", "SUBMIT", "SUBMIT, IDENTIFY", "none")
 JOB = Key("job", "mr:job:{}", "hash", "every transition", "all", "RESULT_TTL_S after its end")
 GONE = Key("gone", "mr:gone:{}", "string", "REAP", "VIEW", "7 days")
 IDEMPOTENCY = Key("idempotency", "mr:idempotency:{}", "hash", "SUBMIT", "SUBMIT", "24 hours")

@@ -4,7 +4,12 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 
-from contract.errors import JobGoneError, StoreUnavailableError, UnknownJobError
+from contract.errors import (
+    JobGoneError,
+    StoreReplacedError,
+    StoreUnavailableError,
+    UnknownJobError,
+)
 from contract.job import Event, Job
 from contract.store import JobStore
 from producer.wakeups import EventHub, Subscription
@@ -44,11 +49,11 @@ def stream_events(
                     yield b": waiting\n\n" if missed is None else missed
                     if missed is not None:
                         return
+            except (JobGoneError, UnknownJobError, StoreReplacedError):
+                return
             except StoreUnavailableError:
                 yield b": waiting for the store\n\n"
                 hub.closing.wait(1.0)
-            except (JobGoneError, UnknownJobError):
-                return
 
 
 def has_news(store: JobStore, job: Job, after: str) -> bool:

@@ -208,7 +208,7 @@ class Readiness(Sent):
     """Whether a job that is sent now can be run, and what is missing if not."""
 
     status: Literal["ready", "unavailable"]
-    missing: list[Annotated[str, Field(examples=["redis", "worker"])]]
+    missing: list[Annotated[str, Field(examples=["redis", "jobs", "worker"])]]
 
 
 class StreamEvent(Sent):

@@ -33,7 +33,12 @@ def add_events(api: Api, front: Front) -> None:
             ),
             Reply(status=204, meaning="The job has ended and every event has been read."),
         ),
-        errors=(errors.UnknownJobError, errors.JobGoneError, errors.StoreUnavailableError),
+        errors=(
+            errors.UnknownJobError,
+            errors.JobGoneError,
+            errors.StoreUnavailableError,
+            errors.StoreReplacedError,
+        ),
     )
     def stream_job_events(
         job_id: str, query: EventsQuery, headers: EventsHeaders

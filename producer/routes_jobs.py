@@ -21,7 +21,8 @@ from producer.views import (
 )
 
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_READING = (errors.UnknownJobError, errors.JobGoneError, errors.StoreUnavailableError)
+_STORE = (errors.StoreUnavailableError, errors.StoreReplacedError)
+_READING = (errors.UnknownJobError, errors.JobGoneError, *_STORE)
 _APPLIED = {"Preference-Applied": "The wait that was taken from Prefer."}
 _LATER = {"Retry-After": "Seconds after which to look.", **_APPLIED}
 _OPTIONAL = frozenset(_APPLIED)
@@ -107,7 +108,7 @@ def add_jobs(api: Api, front: Front) -> None:
         tag="jobs",
         query=JobsQuery,
         replies=(Reply(status=200, meaning="A page of jobs, newest first.", body=JobList),),
-        errors=(errors.UnknownJobError, errors.StoreUnavailableError),
+        errors=(errors.UnknownJobError, *_STORE),
     )
     def list_jobs(query: JobsQuery) -> Answer:
         """List jobs, newest first."""
@@ -122,7 +123,7 @@ def add_jobs(api: Api, front: Front) -> None:
         tag="jobs",
         query=PageQuery,
         replies=(Reply(status=200, meaning="A page of dead letters.", body=JobList),),
-        errors=(errors.UnknownJobError, errors.StoreUnavailableError),
+        errors=(errors.UnknownJobError, *_STORE),
     )
     def list_dead_letters(query: PageQuery) -> Answer:
         """List dead letters: jobs that were given up, with the cause of each."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 from contract import errors
-from contract.errors import StoreUnavailableError
+from contract.errors import StoreReplacedError, StoreUnavailableError
 from contract.job import Job
 from producer.api import Answer, Api, BodyChoice, Reply
 from producer.events import wait_for_end
@@ -30,6 +30,7 @@ _WHY = (
     errors.QueueFullError,
     errors.NoWorkerError,
     errors.StoreUnavailableError,
+    errors.StoreReplacedError,
 )
 
 
@@ -85,5 +86,7 @@ def add_submit(api: Api, front: Front) -> None:
 def _wait(front: Front, job: Job, seconds: float | None) -> Job:
     try:
         return wait_for_end(front.store, front.hub, job, seconds or 0.0)
+    except StoreReplacedError:
+        raise  # nothing will ever run it
     except StoreUnavailableError:
         return job  # it is recorded: the wait has failed, not the submit

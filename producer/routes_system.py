@@ -108,7 +108,9 @@ def add_health(api: Api, front: Front) -> None:
     def read_readiness() -> Answer:
         """Whether a job can be recorded and run now."""
         try:
-            missing = [] if front.store.workers() else ["worker"]
+            missing = [] if front.store.is_the_known_one() else ["jobs"]
+            if not front.store.workers():
+                missing.append("worker")
         except StoreUnavailableError:
             missing = ["redis"]
         if missing:
@@ -138,6 +140,8 @@ def add_page(api: Api, front: Front, *, version: str) -> None:
         try:
             workers = front.store.workers()
             missing = "" if workers else "no worker lives; jobs are accepted and wait"
+            if not front.store.is_the_known_one():
+                missing = "Redis lost its jobs, so none are accepted; the log says store.replaced"
             lists["workers"] = [view_worker(each) for each in workers]
             lists["queues"] = [view_queue(each) for each in front.store.queues()]
             counters = front.store.counters()

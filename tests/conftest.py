@@ -16,6 +16,7 @@ from tests.support.waiting import eventually
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the full length of the fault tests."""
     parser.addoption("--full", action="store_true", help="run the fault tests at full length")
+    parser.addoption("--seed", type=int, help="seed of the soak; drawn and printed if not given")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -54,7 +55,7 @@ def shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 @pytest.fixture
 def redis_server(shared_redis: RedisServer) -> RedisServer:
     """A running Valkey with nothing in it."""
-    shared_redis.client().flushall()
+    shared_redis.empty()
     return shared_redis
 
 

@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from contract.errors import StoreUnavailableError
 from contract.keys import lua_functions
+from contract.store.identity import StoreIdentity
 
 #: Refusals that say something of the server's state, not of our command.
 #: Redis 6.2 wraps those that a script meets in another error, so all are looked for inside.
@@ -54,6 +55,7 @@ class Connection:
         self._scripts = {
             name: self.redis.register_script(library + _source(name)) for name in _names()
         }
+        self.identity = StoreIdentity(self.run)
 
     def open(self, name: str | None) -> "redis.Redis":
         """A client of its own, whose connections carry ``name`` in ``CLIENT LIST``."""

@@ -12,6 +12,7 @@ from contract.errors import (
     NotDeadError,
     NoWorkerError,
     QueueFullError,
+    StoreUnavailableError,
     UnknownJobError,
 )
 from contract.job import (
@@ -54,25 +55,37 @@ class JobStore:
         with translated():
             self.connection.redis.ping()
 
+    def is_the_known_one(self) -> bool:
+        """Whether Redis is the store that this process knows; False when its jobs are gone."""
+        return self.connection.identity.look()
+
     def submit(self, new: NewJob) -> Submission:
         """Record a job. When this returns, the job is accepted.
 
         Raises:
             IdempotencyConflictError: the key was used with another body.
+            StoreReplacedError: Redis is not the store that this process knows.
             QueueFullError: the model's backlog is at its limit.
             NoWorkerError: MILLRACE_REQUIRE_WORKER is on and no worker serves the model.
         """
         s = self._settings
+        identity = self.connection.identity
+        known = identity.known()
         answer = self.connection.run(
             "submit", new.id, new.queue, new.model, new.model_version, new.digest, new.task,
             _dumps(new.input), _dumps(new.parameters), new.priority, _dumps(new.metadata),
             None if new.deadline_s is None else int(new.deadline_s * 1000),
             new.fingerprint if s.cache_ttl_s > 0 else None,
             new.idempotency_key, new.body_sha256, s.max_backlog, self._ttl_ms,
-            int(s.require_worker), self._lease_ms,
+            int(s.require_worker), self._lease_ms, known.id,
         )  # fmt: skip
         match answer[0]:
+            case "replaced":
+                identity.require()
+                raise StoreUnavailableError("Redis was another store for a moment")
             case "recorded":
+                if answer[3]:
+                    identity.note(known, known.id, int(answer[3]))
                 return Submission(
                     job=self.get(answer[1]), replayed=False, wants_hint=answer[2] == 1
                 )
@@ -90,8 +103,12 @@ class JobStore:
         )
 
     def get(self, job_id: str) -> Job:
-        """One job. Raises UnknownJobError or JobGoneError."""
-        return rows.job(job_id, self._view([job_id])[0])
+        """One job. Raises UnknownJobError, JobGoneError, StoreReplacedError."""
+        try:
+            return rows.job(job_id, self._view([job_id])[0])
+        except UnknownJobError:
+            self.connection.identity.require()  # a store that lost its jobs must not deny them
+            raise
 
     def _view(self, job_ids: list[str]) -> list[Any]:
         arguments = [self._lease_ms, len(rows.FIELDS), *rows.FIELDS, *job_ids]
@@ -120,6 +137,7 @@ class JobStore:
             with translated():
                 place = redis.zscore(keys.INDEX(), after)
             if place is None:
+                self.connection.identity.require()
                 raise UnknownJobError(f"no job has the id {after!r}, given as 'after'")
             top = f"({place:.0f}"
         found: list[Job] = []

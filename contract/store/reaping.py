@@ -46,7 +46,12 @@ class ReapStore:
         self._failed_s = self._clock_s()
 
     def reap(self) -> list[Reaped]:
-        """Call REAP once. Raises StoreUnavailableError."""
+        """Look whether the store is the known one, and call REAP once.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        self._connection.identity.look()
         with translated():
             about: Any = self._connection.redis.info("server")
             listed, present = self._present()

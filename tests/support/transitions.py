@@ -26,7 +26,7 @@ class Transitions(RuleBasedStateMachine):
 
     def __init__(self, redis: RedisServer, settings: Settings) -> None:
         super().__init__()
-        redis.client().flushall()
+        redis.empty()
         self.settings = replace(settings, slots=4, max_attempts=2)
         self.connection = Connection(settings.redis_url)
         self.redis: Any = self.connection.redis

@@ -4,14 +4,16 @@
 -- ARGV   1 id, 2 queue, 3 model, 4 version, 5 digest, 6 task, 7 input, 8 parameters,
 --        9 priority, 10 metadata, 11 deadline in ms from now or '', 12 fingerprint or '',
 --        13 idempotency key or '', 14 body sha256, 15 backlog limit, 16 result TTL in ms,
---        17 1 when a live worker is required, 18 lease in ms
--- RETURN {'recorded', id, 1 if it now waits for a claim} | {'replayed', id} | {'conflict'}
+--        17 1 when a live worker is required, 18 lease in ms, 19 the id of the store that is meant
+-- RETURN {'recorded', id, 1 if it now waits for a claim, its place in the order of submission or
+--         '' if it was recorded before} | {'replayed', id} | {'conflict'} | {'replaced'}
 --        | {'full', backlog, seconds until there is room or ''} | {'no_worker'}
 local id, queue, idem, print = ARGV[1], ARGV[2], ARGV[13], ARGV[12]
 local ttl_ms, lease_ms = tonumber(ARGV[16]), tonumber(ARGV[18])
 local now = now_ms()
 
-if redis.call('EXISTS', key.job(id)) == 1 then return {'recorded', id, 1} end
+if redis.call('GET', key.store()) ~= ARGV[19] then return {'replaced'} end
+if redis.call('EXISTS', key.job(id)) == 1 then return {'recorded', id, 1, ''} end
 if idem ~= '' then
   local earlier = redis.call('HMGET', key.idempotency(idem), 'job', 'body')
   if earlier[1] then
@@ -52,7 +54,7 @@ if cached[1] then
   count('cache_hits')
   close(id, 'completed', now, ttl_ms,
     {'output', cached[1], 'usage', cached[2], 'cached', '1', 'started_ms', now})
-  return {'recorded', id, 0}
+  return {'recorded', id, 0, sequence}
 end
 if ARGV[11] ~= '' then
   local due = now + tonumber(ARGV[11])
@@ -64,7 +66,7 @@ if print ~= '' then
   if leader and get(leader, 'queue')[1] ~= queue then
     -- The same files under another name: perhaps no worker serves that name. Run on its own.
     enqueue(id)
-    return {'recorded', id, 1}
+    return {'recorded', id, 1, sequence}
   end
   if leader then
     count('shared_runs')
@@ -77,10 +79,10 @@ if print ~= '' then
     redis.call('HSET', key.job(id), 'leader', leader)
     redis.call('ZADD', key.followers(leader), rank, id)
     redis.call('ZADD', key.following(queue), rank, id)
-    return {'recorded', id, 0}
+    return {'recorded', id, 0, sequence}
   end
   count('cache_misses')
   redis.call('SET', key.leader(print), id)
 end
 enqueue(id)
-return {'recorded', id, 1}
+return {'recorded', id, 1, sequence}
