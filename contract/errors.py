@@ -151,10 +151,18 @@ class NoWorkerError(MillraceError):
 
 
 class StoreUnavailableError(MillraceError):
-    """Redis did not answer, or refused the write."""
+    """Redis did not answer, or refused the write.
+
+    ``silent`` says that nothing came back, in which case Redis may be at work for others all the
+    same; a server that refuses, or is not there, serves nobody.
+    """
 
     code = "store_unavailable"
     retryable = True
+
+    def __init__(self, detail: str, *, silent: bool = False) -> None:
+        super().__init__(detail)
+        self.silent = silent
 
 
 class StoreReplacedError(StoreUnavailableError):

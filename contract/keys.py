@@ -60,7 +60,9 @@ LEASES = Key("leases", "mr:leases", "zset by ms", "CLAIM, BEAT", "REAP", "none")
 CLAIMED = Key("claimed", "mr:claimed:{}", "string", "CLAIM", "CLAIM", "60 s")
 RUNNING = Key("running", "mr:running:{}", "set", "CLAIM, transitions", "CLAIM, REAP", "none")
 WORKERS = Key("workers", "mr:workers", "zset by ms", "REGISTER, BEAT", "lists, REAP", "none")
-WORKER = Key("worker", "mr:worker:{}", "hash", "REGISTER, BEAT", "lists", "three leases")
+WORKER = Key(
+    "worker", "mr:worker:{}", "hash", "REGISTER, BEAT, ABANDON", "lists, REAP", "three leases"
+)
 SERVING = Key("serving", "mr:serving:{}", "zset by ms", "REGISTER, BEAT", "VIEW", "none")
 MISSING = Key("missing", "mr:missing", "hash", "REAP", "REAP", "none")
 REAPED = Key("reaped", "mr:reaped", "hash", "REAP", "REAP", "none")

@@ -132,6 +132,9 @@ class Settings:
     lease_s: float = _setting(
         _seconds(1, 3600), 10.0, "a worker silent for this long loses its jobs to others"
     )
+    stall_s: float = _setting(
+        _seconds(1, 3600), 20.0, "an engine whose loop hangs for this long has its worker replaced"
+    )
     max_attempts: int = _setting(
         _whole(1, 100), 3, "attempts that may raise before a job becomes a dead letter"
     )

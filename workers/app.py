@@ -23,9 +23,10 @@ from model_store.store import ModelStore
 from workers.devices import DeviceKeeper, Gpu, choose_device, list_gpus
 from workers.engine import Engine, check_fitness, open_engine
 from workers.executor import Executor, Served
-from workers.health import abandon_process, unfit_engine
+from workers.health import Unfit, abandon_process
 from workers.leases import LeaseKeeper
 from workers.publisher import TokenPublisher
+from workers.watch import Watch
 
 _log = structlog.get_logger(__name__)
 
@@ -71,9 +72,13 @@ class Worker:
             self._store,
             queues=list(self._served),
             lease_s=settings.lease_s,
-            healthy=lambda: self._unfit() is None,
-            on_failure=lambda: abandon_process(self._unfit() or "an engine failed"),
             register=self._register,
+        )
+        self._watch = Watch(
+            self._leases,
+            [served.engine for served in self._served.values()],
+            stall_s=settings.stall_s,
+            on_unfit=self._abandon,
         )
         self._publisher = TokenPublisher(self._store, on_lost=self._leases.lose)
         self._executor = Executor(
@@ -99,6 +104,7 @@ class Worker:
         # Before the first claim: a worker that dies must be one that the reaper knows.
         self._publisher.start()
         self._leases.start()
+        self._watch.start()
         self._reaper.start()
         try:
             celery.start()
@@ -149,8 +155,9 @@ class Worker:
         )
         return Served(queue=queue, engine=engine, slots=slots)
 
-    def _unfit(self) -> str | None:
-        return unfit_engine(served.engine for served in self._served.values())
+    def _abandon(self, unfit: Unfit) -> None:
+        self._leases.state = "draining"
+        abandon_process(unfit.reason, last_words=lambda: self._store.abandon(unfit.cause))
 
     def _register(self) -> None:
         self._store.register(
@@ -174,6 +181,7 @@ class Worker:
 
     def _close(self) -> None:
         self._reaper.stop()
+        self._watch.stop()
         self._leases.stop()
         self._publisher.stop()
         try:

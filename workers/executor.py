@@ -147,10 +147,11 @@ class Executor:
             done = self._generate(claim, lease)
         except RunCancelledError:
             if lease.given_up and not lease.lost:
-                self._persist(lambda: self._store.release(claim))
-                _log.info("job.released", job=claim.job_id, attempt=claim.attempt)
+                released = self._persist(lambda: self._store.release(claim))
             else:
-                _log.info("job.fenced", job=claim.job_id, attempt=claim.attempt)
+                released = False
+            event = "job.released" if released else "job.fenced"
+            _log.info(event, job=claim.job_id, attempt=claim.attempt)
         except EngineFailedError:
             # The process goes down with its engine. That is a loss of the worker, not a failure
             # of each job in the batch: they come back as suspects.

@@ -1,4 +1,9 @@
-"""The leases of one worker: what it holds, renewed by one call, and what it has lost."""
+"""The leases of one worker: what it holds, renewed by one call, and what it has lost.
+
+A lease is renewed by a BEAT that is answered. One that was not for as long as it lasts is given up,
+for another worker may have the job by then. A Redis that refuses to answer hands jobs to nobody, so
+a refusal renews too (docs/adr/0009-silence-ends-a-run.md).
+"""
 
 import threading
 import time
@@ -14,6 +19,7 @@ from contract.store import AttemptStore
 from workers.engine import Run
 
 _MAX_BEAT_S = 0.5
+_MARGIN_S = 0.2  # to have given a lease up by its end, with the time between two looks
 
 _log = structlog.get_logger(__name__)
 
@@ -23,10 +29,18 @@ class Lease:
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
+        self.confirmed_s = time.monotonic()
+        """When Redis was last asked for the job and did answer, on the monotonic clock."""
         self.lost = False
         self.given_up = False
         self._run: Run[Any, Any] | None = None
         self._lock = threading.Lock()
+
+    @property
+    def computed(self) -> bool:
+        """Whether the run has ended: there is nothing left to stop, but perhaps to write."""
+        with self._lock:
+            return self._run is not None and self._run.done
 
     def attach(self, run: Run[Any, Any]) -> None:
         """Let ``run`` be stopped with the lease; at once when it is gone already."""
@@ -53,14 +67,12 @@ class Lease:
 
 
 class LeaseKeeper:
-    """Renews every lease while the engines tick, and learns of lost ones.
+    """Renews every lease, and learns of lost ones.
 
     Two threads: one beats; one listens on the presence connection, which also proves to the
     reaper that this process lives and brings cancels without the wait for a beat.
 
     Args:
-        healthy: says whether the engines are fit; when not, ``on_failure`` is called once and no
-            beat is sent any more, so that others get the jobs.
         register: enters the registry (again), when Redis does not know this worker.
     """
 
@@ -70,16 +82,13 @@ class LeaseKeeper:
         *,
         queues: Sequence[str],
         lease_s: float,
-        healthy: Callable[[], bool],
-        on_failure: Callable[[], None],
         register: Callable[[], None],
     ) -> None:
         self.state = "ready"
         self._store = store
         self._queues = list(queues)
         self._beat_s = min(lease_s / 4, _MAX_BEAT_S)
-        self._healthy = healthy
-        self._on_failure = on_failure
+        self._hold_s = lease_s - _MARGIN_S
         self._register = register
         self._leases: dict[str, Lease] = {}
         self._lock = threading.Lock()
@@ -129,29 +138,51 @@ class LeaseKeeper:
         if lease is not None and attempt in (None, lease.claim.attempt):
             lease.lose()
 
+    def give_up_unconfirmed(self, now_s: float) -> None:
+        """Stop the runs that Redis has not confirmed for a lease, by the monotonic clock.
+
+        They go back uncharged, or turn out to be lost, when Redis can be asked again.
+        """
+        for lease in self.held:
+            silent_s = now_s - lease.confirmed_s
+            ended = lease.given_up or lease.lost or lease.computed
+            if silent_s >= self._hold_s and not ended:
+                lease.give_up()
+                _log.warning(
+                    "job.given_up",
+                    job=lease.claim.job_id,
+                    attempt=lease.claim.attempt,
+                    silent_s=round(silent_s, 1),
+                )
+
     def _beat_forever(self) -> None:
         away_since_s: float | None = None
-        while self._healthy():
+        while True:
             try:
                 self._beat()
                 if away_since_s is not None:
                     _log.info("heartbeat.back", away_s=round(time.monotonic() - away_since_s, 1))
                     away_since_s = None
-            except StoreUnavailableError:
+            except StoreUnavailableError as error:
                 if away_since_s is None:
                     away_since_s = time.monotonic()
-                    _log.warning("heartbeat.failed")
+                    _log.warning("heartbeat.failed", error=error.detail, silent=error.silent)
             if self._stopped.wait(self._beat_s):
                 return
-        self._on_failure()
 
     def _beat(self) -> None:
-        held = self.held
-        registered, lost = self._store.beat(
-            state=self.state,
-            queues=self._queues,
-            held=[(lease.claim.job_id, lease.claim.attempt) for lease in held],
-        )
+        held, asked_s = self.held, time.monotonic()
+        try:
+            registered, lost = self._store.beat(
+                state=self.state,
+                queues=self._queues,
+                held=[(lease.claim.job_id, lease.claim.attempt) for lease in held],
+            )
+        except StoreUnavailableError as error:
+            if not error.silent:
+                _confirm(held, asked_s)
+            raise
+        _confirm(held, asked_s)
         if not registered and not self._stopped.is_set():
             self._register()
         for lease in held:
@@ -167,3 +198,8 @@ class LeaseKeeper:
                     self.lose(job_id)
         finally:
             presence.close()
+
+
+def _confirm(leases: Sequence[Lease], asked_s: float) -> None:
+    for lease in leases:
+        lease.confirmed_s = max(lease.confirmed_s, asked_s)

@@ -18,7 +18,7 @@ class ClaimBlocked(Exception):  # noqa: N818 - an answer, not an error
 
 
 class AttemptStore:
-    """CLAIM, BEAT, PUBLISH, FINISH, FAIL, RELEASE and the worker's place in the registry.
+    """CLAIM, BEAT, PUBLISH, FINISH, FAIL, RELEASE, ABANDON and the worker's place in the registry.
 
     Every method raises StoreUnavailableError when Redis does not answer.
     """
@@ -134,3 +134,7 @@ class AttemptStore:
     def release(self, claim: Claim) -> bool:
         """Give the job back uncharged; False when it was not ours any more."""
         return bool(self._connection.run("release", claim.job_id, claim.attempt))
+
+    def abandon(self, cause: str) -> bool:
+        """Say why this process is about to end; False when it was missed long ago."""
+        return bool(self._connection.run("abandon", self.worker_id, self._lease_ms, cause))

@@ -1,5 +1,7 @@
 """One connection pool to Redis, its scripts, and the translation of its errors."""
 
+import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -9,7 +11,9 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
 from contract.errors import StoreUnavailableError
 from contract.keys import lua_functions
@@ -22,6 +26,10 @@ _SERVER_STATES = (
     "OOM command not allowed",
 )  # fmt: skip
 
+#: What the network says when nobody at the other end says anything.
+_UNREACHABLE = {
+    errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN,
+}  # fmt: skip
 
 SOCKET_TIMEOUT_S = 5.0
 
@@ -38,7 +46,21 @@ def translated() -> Iterator[None]:
             raise StoreUnavailableError(f"Redis refuses to work: {error}") from error
         raise
     except RedisError as error:
-        raise StoreUnavailableError(f"Redis did not answer: {error}") from error
+        raise StoreUnavailableError(
+            f"Redis did not answer: {error}", silent=_is_silence(error)
+        ) from error
+
+
+def _is_silence(error: RedisError) -> bool:
+    """Whether nothing came back at all, as from behind a cut cable; a closed port is an answer."""
+    if isinstance(error, (RedisTimeoutError, MasterNotFoundError)):
+        return True
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if isinstance(cause, socket.gaierror):
+        return True  # the name server is behind the same cable
+    return cause is not None and cause.errno in _UNREACHABLE
 
 
 class Connection:

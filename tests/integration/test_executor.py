@@ -89,10 +89,7 @@ class Rig:
     def __init__(self, store: AttemptStore, settings: Settings, does: Does) -> None:
         self.engine = Engine(does)
         served = {QUEUE: Served(queue=QUEUE, engine=self.engine, slots=SLOTS)}
-        leases = LeaseKeeper(
-            store, queues=[QUEUE], lease_s=10, healthy=lambda: True,
-            on_failure=lambda: None, register=lambda: None,
-        )  # fmt: skip
+        leases = LeaseKeeper(store, queues=[QUEUE], lease_s=10, register=lambda: None)
         publisher = TokenPublisher(store, on_lost=leases.lose)
         self.executor = Executor(served, store, leases, publisher, HintPublisher(settings))
 

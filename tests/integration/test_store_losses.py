@@ -79,6 +79,7 @@ def test_an_expired_lease_gives_the_job_to_another_and_is_spared_after_a_failure
     spared = ReapStore(connection, replace(settings, lease_s=0.5))
     spared.note_failure()
     eventually(lambda: connection.redis.zcount(keys.LEASES(), 0, now_ms(connection)) == 1)
+    connection.redis.zadd(keys.WORKERS(), {"w1": now_ms(connection) - 1000})  # it beats no more
     assert reap(connection, spared) == []
     loss = Reaped(kind="lost", parts=(lost.job_id, "w1", "lease_expired", "queued"))
     assert loss in reap(connection, reaper)

@@ -20,9 +20,15 @@ end
 local earlier = redis.call('GET', key.claimed(nonce))
 if earlier then
   local job = get(earlier, 'state', 'nonce')
-  if job[1] == 'in_progress' and job[2] == nonce then return answer(earlier) end
+  if job[1] == 'in_progress' and job[2] == nonce then
+    redis.call('ZADD', key.leases(), now + lease_ms, earlier) -- nobody could renew it until now
+    return answer(earlier)
+  end
   return {'empty'}
 end
+
+-- After its last words a worker is given nothing more to take down with it.
+if redis.call('HEXISTS', key.worker(worker), 'cause') == 1 then return {'empty'} end
 
 local batch = redis.call('SMEMBERS', key.running(worker))
 local suspects, alone = 0, false

@@ -55,7 +55,7 @@ end
 local function requeue(id, cause)
   local job = get(id, 'sequence', 'attempt')
   withdraw(id)
-  redis.call('HDEL', key.job(id), 'worker', 'progress')
+  redis.call('HDEL', key.job(id), 'worker', 'progress', 'started_ms')
   move(id, job[1], 'in_progress', 'queued')
   emit(id, 'status', job[2], cjson.encode({status = 'queued', cause = cause}))
 end

@@ -2,8 +2,9 @@
 -- once per 0.4 s. In this order: deadlines, due retries, lost workers and leases, missing hints,
 -- records past their retention.
 -- A worker is lost when it has no named connection in two looks 0.4 s apart and no beat for
--- 0.75 s, or when a lease of its ran out. While Redis is away nobody can beat; so within one
--- lease of its return no lease runs out, and only a worker that has come back can be missed.
+-- 0.75 s, when it said so itself (ABANDON), or when a lease of its ran out. While Redis is away
+-- nobody can beat; so within one lease of its return no lease runs out, and only a worker that has
+-- come back can be missed.
 -- A long gap between two of these calls tells the same as an error: Redis stood still, or its
 -- clock jumped, or no reaper was there to see.
 -- KEYS   none
@@ -11,7 +12,7 @@
 --        4 most hints per queue,
 --        5 1 when the connections could be listed, 6.. workers with a named connection
 -- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'expired', job}
---         | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
+--         | {'given_back', job} | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
 local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
 local earlier = redis.call('HMGET', key.reaped(), 'at', 'gap_end')
@@ -83,6 +84,20 @@ local function lose(id, worker, cause)
   end
 end
 
+-- A worker that beats renews all that it holds. A lease that runs out all the same is of a claim
+-- whose answer never reached it: that costs the job nothing.
+local function give_back(id, worker)
+  local job = get(id, 'state', 'queue')
+  if job[1] ~= 'in_progress' then
+    redis.call('ZREM', key.leases(), id)
+    return
+  end
+  requeue(id, 'released')
+  enqueue(id)
+  urgent[job[2]] = true
+  say('given_back', id)
+end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.deadlines(), '-inf', now, 'LIMIT', 0, 500)) do
   local worker = get(id, 'worker')[1]
   close(id, 'expired', now, ttl_ms, {'error', cjson.encode({code = 'deadline_exceeded',
@@ -121,10 +136,13 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
       gone = true
     end
   end
-  if gone then
+  local last_words = redis.call('HGET', key.worker(worker), 'cause')
+  if gone or last_words then
     for _, id in ipairs(redis.call('SMEMBERS', key.running(worker))) do
-      lose(id, worker, 'worker_disconnected')
+      lose(id, worker, last_words or 'worker_disconnected')
     end
+  end
+  if gone then
     redis.call('DEL', key.worker(worker), key.running(worker))
     redis.call('ZREM', key.workers(), worker)
     redis.call('HDEL', key.missing(), worker)
@@ -139,7 +157,13 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
 end
 if not spare then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.leases(), '-inf', now, 'LIMIT', 0, 500)) do
-    lose(id, get(id, 'worker')[1] or 'unknown', 'lease_expired')
+    local worker = get(id, 'worker')[1] or 'unknown'
+    local beat = tonumber(redis.call('ZSCORE', key.workers(), worker) or '')
+    if beat and now - beat < math.min(lease_ms / 2, 1000) then
+      give_back(id, worker)
+    else
+      lose(id, worker, 'lease_expired')
+    end
   end
 end
 
