@@ -37,6 +37,13 @@ class FrontProbe:
         """Whether a job that is sent now can be run."""
         return self._answers("/readyz")
 
+    def has_lost_jobs(self) -> bool:
+        """Whether the front says that Redis is not the one that held its jobs."""
+        try:
+            return "jobs" in self._http.get("/readyz").json().get("missing", ())
+        except (httpx.TransportError, ValueError):
+            return False
+
     def worker(self, pid: int) -> Worker | None:
         """The registered worker with this process id, if there is one."""
         if self._clock() - self._asked_s > _FRESH_S:

@@ -19,6 +19,7 @@ from millrace.up.screen import Screen
 from millrace.up.stops import StopRequests
 from millrace.up.supervisor import TICK_S, Supervisor
 
+_LOOK_S = 1.0
 _START_S = 180.0  # longest wait for the stack; a large model takes its time to load
 
 
@@ -47,6 +48,8 @@ class Stack:
         self._supervisor = Supervisor(say=screen.warn)
         self._probe = FrontProbe(settings)
         self._began_s = time.monotonic()
+        self._looked_s = self._began_s
+        self._lost_jobs = False
 
     def run(self) -> None:
         """Start, serve until told to stop, stop.
@@ -164,6 +167,20 @@ class Stack:
         self._tell_urls()
         while True:
             self._tick(stops)
+            self._watch_jobs()
+
+    def _watch_jobs(self) -> None:
+        """Say it once when Redis lost the jobs: the parts live, and all submits are refused."""
+        if time.monotonic() - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = time.monotonic()
+        lost = self._probe.has_lost_jobs()
+        if lost and not self._lost_jobs:
+            self._screen.warn(
+                "Redis lost its jobs: it was emptied, or came back without its append-only file."
+                " Submits are refused until its data is restored, or Millrace is started anew"
+            )
+        self._lost_jobs = lost
 
     def _tell_urls(self) -> None:
         url, screen = local_url(self._settings), self._screen

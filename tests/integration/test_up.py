@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import redis
 
 from contract.queues import queue_name
 from millrace import Client
@@ -61,6 +62,15 @@ def test_the_demo_answers_one_prompt_and_leaves_nothing(up: Start) -> None:
     assert answer["tokens"] == 64
     assert events[-1]["event"] == "stopped"
     each.assert_gone()
+
+
+def test_a_store_that_lost_its_jobs_is_said_on_the_screen(up: Start) -> None:
+    each = up("--no-flower").until(SERVING)
+    with Client(each.url) as client:
+        client.submit(model="tiny", input="hello").wait(timeout_s=30)
+    with redis.Redis(port=each.ports["REDIS_PORT"]) as store:
+        store.flushall()
+    each.until("Redis lost its jobs", timeout_s=10)
 
 
 def test_flower_names_the_queues_of_the_models_that_are_served(up: Start, models: Path) -> None:
