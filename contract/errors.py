@@ -171,6 +171,15 @@ class StoreReplacedError(StoreUnavailableError):
     code = "store_replaced"
 
 
+class NotReplicatedError(StoreUnavailableError):
+    """The job is recorded, but too few replicas have it for the submit to be answered 202.
+
+    Repeated with the same Idempotency-Key, the submit waits for them again.
+    """
+
+    code = "not_replicated"
+
+
 class PoisonedJobError(MillraceError):
     """The job was alone on its worker, twice, when the worker was lost."""
 

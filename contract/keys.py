@@ -76,6 +76,7 @@ COUNTERS = Key("counters", "mr:counters", "hash", "transitions", "metrics", "non
 
 WAKE = Key("wake", "mr:wake", "channel", "transitions, PUBLISH", "producers", "none")
 CONTROL = Key("control", "mr:control:{}", "channel", "CANCEL, REAP", "one worker", "none")
+BARRIER = Key("barrier", "mr:barrier", "channel", "submits that wait for replicas", "none", "none")
 
 ALL = tuple(value for value in list(globals().values()) if isinstance(value, Key))
 

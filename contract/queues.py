@@ -1,9 +1,12 @@
 """Celery as transport: anonymous hints that there is work in a queue. They carry nothing else."""
 
+from typing import Any
+
 import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from contract.redis_address import RedisAddress
 from contract.settings import Settings
 
 TASK_NAME = "millrace.run_next"
@@ -22,7 +25,8 @@ def make_celery(settings: Settings) -> Celery:
     The broker keeps no message that is being worked on (``ack_emulation`` off): a hint that is
     lost with its worker is replaced by the reaper, since the record says that the job waits.
     """
-    app = Celery("millrace", broker=settings.redis_url, set_as_current=False)
+    address = RedisAddress.parse(settings.redis_url)
+    app = Celery("millrace", broker=address.broker_url, set_as_current=False)
     app.conf.update(
         broker_transport_options={
             "ack_emulation": False,
@@ -30,6 +34,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
             "health_check_interval": 5,
+            **_sentinel_options(address),
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -46,6 +51,14 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
     )
     return app
+
+
+def _sentinel_options(address: RedisAddress) -> dict[str, Any]:
+    if address.primary is None:
+        return {}
+    # By default each Sentinel that is gone would be tried again for several seconds.
+    timeouts = {"socket_timeout": 0.5, "socket_connect_timeout": 0.5, "retry": None}
+    return {"master_name": address.primary, "sentinel_kwargs": timeouts}
 
 
 class HintPublisher:

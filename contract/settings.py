@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from contract.errors import SettingsError
+from contract.redis_address import RedisAddress
 
 PREFIX = "MILLRACE_"
 
@@ -78,10 +79,7 @@ def _device(value: str) -> str:
 
 
 def _redis_url(value: str) -> str:
-    parts = urlsplit(value.strip())
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        raise ValueError("must look like redis://HOST:PORT/DB (or rediss://)")
-    return value.strip()
+    return RedisAddress.parse(value).url
 
 
 def _http_url(value: str) -> str:
@@ -107,11 +105,18 @@ class Settings:
     redis_url: str = _setting(
         _redis_url,
         "",
-        "Redis or Valkey (6.2 or newer) that holds jobs and hints; unset, `up` starts its own",
+        "Redis or Valkey (6.2 or newer) that holds jobs and hints, or its Sentinels"
+        " (redis+sentinel://HOST:PORT,HOST:PORT/NAME); unset, `up` starts its own",
         shown="redis://127.0.0.1:{REDIS_PORT}/0",
     )
     redis_port: int = _setting(
         _whole(1, 65535), 6399, "port of the embedded Valkey, used when REDIS_URL is unset"
+    )
+    min_replicas: int = _setting(
+        _whole(0, 100),
+        0,
+        "replicas that must have a job before its submit is answered 202, else 503;"
+        " see high-availability.md",
     )
     data_dir: Path = _setting(_path, Path(".millrace"), "folder of the embedded Valkey and models")
     models_dir: Path = _setting(

@@ -29,6 +29,7 @@ _WHY = (
     errors.JobGoneError,  # a known key whose job has passed its retention
     errors.QueueFullError,
     errors.NoWorkerError,
+    errors.NotReplicatedError,
     errors.StoreUnavailableError,
     errors.StoreReplacedError,
 )

@@ -10,14 +10,23 @@ from typing import Any
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
+from contract import keys
 from contract.errors import StoreUnavailableError
 from contract.keys import lua_functions
+from contract.redis_address import RedisAddress
 from contract.store.identity import StoreIdentity
+from contract.store.sentinels import PrimaryConnection, Sentinels
 
 #: Refusals that say something of the server's state, not of our command.
 #: Redis 6.2 wraps those that a script meets in another error, so all are looked for inside.
@@ -39,7 +48,7 @@ def translated() -> Iterator[None]:
     """Turn a failure of Redis into StoreUnavailableError; an error of ours stays what it is."""
     try:
         yield
-    except (OutOfMemoryError, ReadOnlyError) as error:
+    except (NoScriptError, OutOfMemoryError, ReadOnlyError) as error:
         raise StoreUnavailableError(f"Redis refuses to write: {error}") from error
     except ResponseError as error:
         if any(state in str(error) for state in _SERVER_STATES):
@@ -64,14 +73,21 @@ def _is_silence(error: RedisError) -> bool:
 
 
 class Connection:
-    """A pool of connections to one Redis, with every script of ``lua/`` ready to call.
+    """A pool of connections to Redis, with every script of ``lua/`` ready to call.
+
+    That is one server, or the one that a group of Sentinels calls the primary.
 
     Commands are retried by redis-py after a broken connection, which is why every script is
     safe to repeat.
     """
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self._address = RedisAddress.parse(url)
+        self._sentinels = (
+            None
+            if self._address.primary is None
+            else Sentinels(self._address.hosts, self._address.primary)
+        )
         self.redis = self.open(None)
         library = lua_functions() + _source("prelude")
         self._scripts = {
@@ -81,22 +97,33 @@ class Connection:
 
     def open(self, name: str | None) -> "redis.Redis":
         """A client of its own, whose connections carry ``name`` in ``CLIENT LIST``."""
-        return redis.Redis.from_url(
-            self.url,
-            client_name=name,
-            decode_responses=True,
-            socket_timeout=SOCKET_TIMEOUT_S,
-            socket_connect_timeout=3,
-            socket_keepalive=True,
-            health_check_interval=15,
+        options: dict[str, Any] = {
+            "client_name": name,
+            "decode_responses": True,
+            "socket_timeout": SOCKET_TIMEOUT_S,
+            "socket_connect_timeout": 3,
+            "socket_keepalive": True,
+            "health_check_interval": 15,
             # A broken connection is tried again at once; a server that does not answer in time is
             # not, or a caller would wait for several times that time.
-            retry=Retry(
+            "retry": Retry(
                 ExponentialWithJitterBackoff(base=0.02, cap=0.3),
                 retries=3,
                 supported_errors=(RedisConnectionError,),
             ),
+        }
+        address = self._address
+        if self._sentinels is None:
+            return redis.Redis.from_url(address.url, **options)
+        pool = redis.ConnectionPool(
+            connection_class=PrimaryConnection,
+            sentinels=self._sentinels,
+            db=address.db,
+            username=address.user,
+            password=address.password,
+            **options,
         )
+        return redis.Redis.from_pool(pool)
 
     def run(self, script: str, *arguments: Any) -> Any:
         """Call a script by its file name.
@@ -106,6 +133,36 @@ class Connection:
         """
         with translated():
             return self._scripts[script](args=[_plain(a) for a in arguments])
+
+    def run_replicated(
+        self, script: str, *arguments: Any, replicas: int, timeout_s: float
+    ) -> tuple[Any, int]:
+        """Call a script and wait until ``replicas`` have what it wrote, and what it relied on.
+
+        Returns:
+            Its answer, and how many replicas had all of that within ``timeout_s``.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer, or refused to write.
+        """
+        called = self._scripts[script]
+        with translated():
+            # WAIT speaks of what its own connection wrote. So all three go over one in one piece,
+            # and when it breaks all three are repeated. The message is heard by nobody: it is a
+            # write, takes no memory, and follows what an earlier call may have written.
+            pipeline = self.redis.pipeline(transaction=False)
+            for _ in range(2):
+                pipeline.evalsha(called.sha, 0, *(_plain(a) for a in arguments))
+                pipeline.publish(keys.BARRIER(), "")
+                pipeline.wait(replicas, int(timeout_s * 1000))
+                answers: list[Any] = pipeline.execute(raise_on_error=False)
+                if not isinstance(answers[0], NoScriptError):
+                    break
+                self.redis.script_load(called.script)
+            for answer in answers:
+                if isinstance(answer, Exception):
+                    raise answer
+            return answers[0], int(answers[2])
 
 
 def _plain(argument: Any) -> Any:

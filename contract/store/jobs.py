@@ -10,6 +10,7 @@ from contract import keys
 from contract.errors import (
     IdempotencyConflictError,
     NotDeadError,
+    NotReplicatedError,
     NoWorkerError,
     QueueFullError,
     StoreUnavailableError,
@@ -30,6 +31,7 @@ from contract.store import rows
 from contract.store.channels import WakeUps
 from contract.store.connection import Connection, translated
 
+_REPLICAS_TIMEOUT_S = 1.0
 _MAX_RETRY_AFTER_S = 120  # above it the openai client does not retry at all
 
 
@@ -67,12 +69,13 @@ class JobStore:
             StoreReplacedError: Redis is not the store that this process knows.
             QueueFullError: the model's backlog is at its limit.
             NoWorkerError: MILLRACE_REQUIRE_WORKER is on and no worker serves the model.
+            NotReplicatedError: too few replicas have the job.
         """
         s = self._settings
         identity = self.connection.identity
         known = identity.known()
-        answer = self.connection.run(
-            "submit", new.id, new.queue, new.model, new.model_version, new.digest, new.task,
+        answer = self._submit(
+            new.id, new.queue, new.model, new.model_version, new.digest, new.task,
             _dumps(new.input), _dumps(new.parameters), new.priority, _dumps(new.metadata),
             None if new.deadline_s is None else int(new.deadline_s * 1000),
             new.fingerprint if s.cache_ttl_s > 0 else None,
@@ -101,6 +104,21 @@ class JobStore:
             f"{answer[1]} jobs wait for {new.model}, the limit is {s.max_backlog}",
             retry_after_s=_retry_after_s(answer[2]),
         )
+
+    def _submit(self, *arguments: Any) -> Any:
+        """SUBMIT, and wait until as many replicas have the job as MILLRACE_MIN_REPLICAS asks."""
+        wanted = self._settings.min_replicas
+        if wanted == 0:
+            return self.connection.run("submit", *arguments)
+        answer, reached = self.connection.run_replicated(
+            "submit", *arguments, replicas=wanted, timeout_s=_REPLICAS_TIMEOUT_S
+        )
+        if answer[0] in ("recorded", "replayed") and reached < wanted:
+            raise NotReplicatedError(
+                f"the job is on {reached} replicas, {wanted} are asked for: repeat the request"
+                " with its Idempotency-Key"
+            )
+        return answer
 
     def get(self, job_id: str) -> Job:
         """One job. Raises UnknownJobError, JobGoneError, StoreReplacedError."""

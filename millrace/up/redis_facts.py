@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from contract.errors import StoreUnavailableError, StoreUnfitError
+from contract.redis_address import RedisAddress
 
 LEAST_VERSION = (6, 2)
 
@@ -77,6 +77,4 @@ def version_tuple(version: str) -> tuple[int, ...]:
 
 def public_address(url: str) -> str:
     """The URL without user and password."""
-    parts = urlsplit(url)
-    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-    return f"{parts.scheme}://{host}:{parts.port or 6379}{parts.path}"
+    return RedisAddress.parse(url).public

@@ -1,0 +1,86 @@
+"""The primary behind a group of Sentinels, found anew by every connection that is opened."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import Connection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
+
+#: Sentinels are asked one after the other, and one whose machine is gone costs this much.
+SENTINEL_TIMEOUT_S = 0.5
+
+
+class Sentinels:
+    """Knows the primary's address by asking all Sentinels and believing the latest election.
+
+    The first answer would not do: for some seconds after a failover a Sentinel that has not heard
+    of it still names the old primary, which, if it came back, takes writes that are then lost.
+    """
+
+    def __init__(self, hosts: Sequence[tuple[str, int]], name: str) -> None:
+        self._name = name
+        self._clients = [
+            redis.Redis(
+                host,
+                port,
+                decode_responses=True,
+                socket_timeout=SENTINEL_TIMEOUT_S,
+                socket_connect_timeout=SENTINEL_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+            )
+            for host, port in hosts
+        ]
+
+    def primary(self) -> tuple[str, int]:
+        """Host and port. Raises MasterNotFoundError when no Sentinel tells them."""
+        named: list[tuple[int, str, int]] = []
+        for client in self._clients:
+            try:
+                state: Any = client.sentinel_master(self._name)
+            except RedisError:
+                continue  # it is gone, or knows no such primary: the others are asked too
+            named.append((state["config-epoch"], state["ip"], state["port"]))
+        if not named:
+            raise MasterNotFoundError(f"no Sentinel names the primary of {self._name!r}")
+        return max(named)[1:]
+
+
+class PrimaryConnection(Connection):
+    """A connection to the primary of the moment.
+
+    redis-py's own asks the Sentinels only for a connection out of the pool: one that breaks in
+    the middle of a command goes back to the old address.
+    """
+
+    def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
+        super().__init__(redis_connect_func=_greet, **options)  # type: ignore[no-untyped-call]
+        self._sentinels = sentinels
+
+    def _connect(self) -> Any:
+        self.host, self.port = self._sentinels.primary()
+        return super()._connect()  # type: ignore[no-untyped-call]
+
+    def read_response(self, *arguments: Any, **options: Any) -> Any:
+        """As redis-py's, but a primary that has become a replica is left at once."""
+        try:
+            return super().read_response(*arguments, **options)
+        except ReadOnlyError as error:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise RedisConnectionError("the primary has become a replica") from error
+
+
+def _greet(connection: Connection) -> None:
+    """Make sure that it is a primary: a replica takes subscriptions, and rings for nobody."""
+    connection.on_connect()  # type: ignore[no-untyped-call]
+    connection.send_command("ROLE", check_health=False)  # type: ignore[no-untyped-call]
+    try:
+        role = connection.read_response()
+    except NoPermissionError:
+        return  # the first write will tell
+    if role[0] not in ("master", b"master"):
+        raise RedisConnectionError("the Sentinels name a replica: a failover is under way")
