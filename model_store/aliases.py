@@ -20,7 +20,7 @@ def read_aliases(folder: Path) -> dict[str, int]:
         return {str(alias): int(version) for alias, version in record.items()}
     except FileNotFoundError:
         return {}
-    except (ValueError, AttributeError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidModelError(f"{path} is not a table of aliases: {error}") from error
 
 

@@ -95,7 +95,7 @@ class Manifest:
         try:
             record = json.loads(text)
             manifest = _read_record(record)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InvalidModelError(f"{where} is not a model manifest: {error!r}") from error
         if record.get("digest") != manifest.digest():
             raise InvalidModelError(f"{where}: the digest is not the digest of its file table")

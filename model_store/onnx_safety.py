@@ -1,6 +1,5 @@
 """Refuses models that reach outside their folder or ask for foreign code."""
 
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from contract.errors import InvalidModelError
+from model_store.json_file import read_object
 from model_store.tokenizer import GENAI_CONFIG_FILE
 from model_store.verify import is_inside
 
@@ -66,11 +66,7 @@ def _check_file(path: Path) -> None:
 
 def _check_config(path: Path) -> None:
     """onnxruntime-genai loads libraries and files that its configuration names."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidModelError(f"{path} is not JSON: {error}") from error
-    for key, value in _entries(record):
+    for key, value in _entries(read_object(path)):
         if "library" in key or "custom_op" in key:
             raise InvalidModelError(f"{path} has {key!r}; a model may not bring code")
         names_file = key.endswith(("filename", "path", "file", "location"))

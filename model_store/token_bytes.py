@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from model_store.json_file import read_object
 from model_store.manifest import UNBOUNDED_TOKEN_BYTES
 from model_store.tokenizer import TOKENIZER_FILE
 
@@ -17,7 +18,7 @@ def max_token_bytes(folder: Path) -> int:
     drops spaces and makes one token of any unknown word; a normalizer may shorten; a special
     token may swallow the spaces beside it.
     """
-    record = json.loads((folder / TOKENIZER_FILE).read_text(encoding="utf-8"))
+    record = read_object(folder / TOKENIZER_FILE)
     model, added = record["model"], record.get("added_tokens") or []
     swallows = any(token.get("lstrip") or token.get("rstrip") for token in added)
     if model.get("type") != "BPE" or swallows or _may_shorten(record.get("normalizer")):

@@ -1,6 +1,5 @@
 """Text to token ids and back, with the tokenizer and the chat template of one version."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from tokenizers import Tokenizer
 
 from contract.errors import InvalidModelError, InvalidRequestError
 from model_store.chat_template import ChatTemplate
+from model_store.json_file import read_object
 
 TOKENIZER_FILE = "tokenizer.json"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -80,15 +80,7 @@ class TextTokenizer:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise InvalidModelError(f"{path} is not JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise InvalidModelError(f"{path} is not a JSON object")
-    return record
+    return read_object(path) if path.exists() else {}
 
 
 def _template_source(folder: Path, config: Mapping[str, Any]) -> str:

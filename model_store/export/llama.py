@@ -10,8 +10,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from contract.errors import ModelImportError
+from model_store.export.numbers import require_positive, require_whole
 from model_store.export.weights import Float32, Weights
 
+_MOST = {
+    "layers": 1 << 10,
+    "hidden": 1 << 17,
+    "heads": 1 << 12,
+    "kv_heads": 1 << 12,
+    "head_size": 1 << 10,
+    "feed_forward": 1 << 20,
+    "vocabulary": 1 << 24,
+    "context_length": 1 << 20,
+}
+_MOST_ROTATIONS = 1 << 28
 LAYER_WEIGHTS = ("attention_norm", "q", "k", "v", "o", "mlp_norm", "gate", "up", "down")
 
 
@@ -21,6 +34,9 @@ class LlamaConfig:
 
     ``rope_factors`` slow the rotation of each pair of a head down, for contexts longer than those
     of the training (Llama 3.1); empty when none does.
+
+    Raises:
+        ModelImportError: a number is not one that a llama can have, or far beyond all models.
     """
 
     layers: int
@@ -38,6 +54,43 @@ class LlamaConfig:
     eos_token_ids: tuple[int, ...]
     pad_token_id: int
     rope_factors: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what a foreign file may say: every size here becomes memory."""
+        for name, most in _MOST.items():
+            require_whole(name, getattr(self, name), least=1, most=most)
+        for token in (self.bos_token_id, *self.eos_token_ids, self.pad_token_id):
+            if token is not None:
+                require_whole("token id", token, least=0, most=self.vocabulary - 1)
+        for name, value in (("rms_epsilon", self.rms_epsilon), ("rope_base", self.rope_base)):
+            require_positive(name, value)
+        for factor in self.rope_factors:
+            require_positive("rope_factors", factor)
+        if self.heads % self.kv_heads or self.head_size % 2:
+            raise ModelImportError(
+                f"{self.heads} heads of {self.head_size} do not share {self.kv_heads} keys"
+            )
+        if len(self.rope_factors) not in (0, self.head_size // 2):
+            raise ModelImportError(f"there are {len(self.rope_factors)} rope_factors")
+        if self.context_length * self.head_size > _MOST_ROTATIONS:
+            raise ModelImportError(f"a context of {self.context_length} tokens is too long")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape that the weight called ``name`` must have."""
+        hidden, part = self.hidden, name.rpartition(".")[2]
+        if "norm" in part:
+            return (hidden,)
+        return {
+            "embedding": (self.vocabulary, hidden),
+            "output": (self.vocabulary, hidden),
+            "q": (self.heads * self.head_size, hidden),
+            "k": (self.kv_heads * self.head_size, hidden),
+            "v": (self.kv_heads * self.head_size, hidden),
+            "o": (hidden, self.heads * self.head_size),
+            "gate": (self.feed_forward, hidden),
+            "up": (self.feed_forward, hidden),
+            "down": (hidden, self.feed_forward),
+        }[part]
 
     @property
     def attention_scale(self) -> float:

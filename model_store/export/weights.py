@@ -33,3 +33,10 @@ class MemoryWeights:
         if name not in self._tensors:
             raise ModelImportError(f"there is no weight {name!r}")
         return self._tensors[name]
+
+
+def require_shape(name: str, values: Float32, shape: tuple[int, ...]) -> Float32:
+    """``values``, which must have ``shape``. Raises ModelImportError naming the weight."""
+    if values.shape != shape:
+        raise ModelImportError(f"weight {name!r} has the shape {values.shape}, not {shape}")
+    return values

@@ -1,6 +1,5 @@
 """Reads llamas and BERTs out of Hugging Face folders: configuration and safetensors."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +10,10 @@ import numpy as np
 from contract.errors import ModelImportError
 from model_store.export.bert import Bert, BertConfig
 from model_store.export.llama import Llama, LlamaConfig
-from model_store.export.weights import Float32
+from model_store.export.numbers import require_positive, require_whole
+from model_store.export.weights import Float32, require_shape
 from model_store.importing.safetensors_file import SafetensorsFiles
+from model_store.json_file import read_object
 from model_store.tokenizer import CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 
 CONFIG_FILE = "config.json"
@@ -37,38 +38,34 @@ _LLAMA_LAYER_NAMES = {
 class LlamaFolderWeights:
     """A llama's weights under this package's names; the layout is the same."""
 
-    def __init__(self, files: SafetensorsFiles) -> None:
+    def __init__(self, files: SafetensorsFiles, config: LlamaConfig) -> None:
         self._files = files
+        self._config = config
 
     def read(self, name: str) -> Float32:
         """The tensor as float32. Raises ModelImportError."""
-        if name in _LLAMA_NAMES:
-            return self._files.tensor(_LLAMA_NAMES[name])
-        layer, _, part = name.partition(".")
-        return self._files.tensor(f"model.layers.{layer}.{_LLAMA_LAYER_NAMES[part]}.weight")
+        layer, _, part = name.rpartition(".")
+        inner = f"model.layers.{layer}.{_LLAMA_LAYER_NAMES[part]}.weight" if layer else ""
+        values = self._files.tensor(inner or _LLAMA_NAMES[part])
+        return require_shape(name, values, self._config.shape(name))
 
 
 class BertFolderWeights:
     """A BERT's weights; some folders prefix the names with ``bert.``."""
 
-    def __init__(self, files: SafetensorsFiles) -> None:
+    def __init__(self, files: SafetensorsFiles, config: BertConfig) -> None:
         self._files = files
+        self._config = config
 
     def read(self, name: str) -> Float32:
         """The tensor as float32. Raises ModelImportError."""
-        return self._files.tensor(name if name in self._files else f"bert.{name}")
+        values = self._files.tensor(name if name in self._files else f"bert.{name}")
+        return require_shape(name, values, self._config.shape(name))
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """``config.json`` of the folder. Raises ModelImportError."""
-    path = folder / CONFIG_FILE
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelImportError(f"{path} cannot be read: {error}") from error
-    if not isinstance(record, dict):
-        raise ModelImportError(f"{path} is not a JSON object")
-    return record
+    return read_object(folder / CONFIG_FILE, ModelImportError)
 
 
 def refuse_llama_reasons(config: Mapping[str, Any]) -> list[str]:
@@ -95,7 +92,7 @@ def read_llama_folder(folder: Path) -> Llama:
         config = _llama_config(folder, record, tied="lm_head.weight" not in files)
     except KeyError as error:
         raise ModelImportError(f"{folder / CONFIG_FILE} has no {error}") from error
-    return Llama(config=config, weights=LlamaFolderWeights(files))
+    return Llama(config=config, weights=LlamaFolderWeights(files, config))
 
 
 def read_bert_folder(folder: Path) -> Bert:
@@ -115,10 +112,12 @@ def read_bert_folder(folder: Path) -> Bert:
             vocabulary=record["vocab_size"],
             context_length=record["max_position_embeddings"],
             norm_epsilon=record["layer_norm_eps"],
+            token_types=record.get("type_vocab_size", 2),
         )
     except KeyError as error:
         raise ModelImportError(f"{folder / CONFIG_FILE} has no {error}") from error
-    return Bert(config=config, weights=BertFolderWeights(SafetensorsFiles.in_folder(folder)))
+    files = SafetensorsFiles.in_folder(folder)
+    return Bert(config=config, weights=BertFolderWeights(files, config))
 
 
 def copy_tokenizer(source: Path, folder: Path) -> None:
@@ -132,15 +131,19 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
 
 def _llama_config(folder: Path, record: Mapping[str, Any], *, tied: bool) -> LlamaConfig:
     generation = folder / "generation_config.json"
-    ends = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    ends = read_object(generation, ModelImportError) if generation.is_file() else {}
     eos = ends.get("eos_token_id", record.get("eos_token_id"))
     if eos is None:
         raise ModelImportError(f"{folder / CONFIG_FILE} names no eos_token_id")
     eos_ids = tuple(eos) if isinstance(eos, list) else (eos,)
     heads, pad = record["num_attention_heads"], record.get("pad_token_id")
+    require_whole("num_attention_heads", heads, least=1, most=1 << 12)
+    require_whole("hidden_size", record["hidden_size"], least=1, most=1 << 17)
     size = record.get("head_dim") or record["hidden_size"] // heads
+    require_whole("head_dim", size, least=1, most=1 << 10)
     rotary = _rotary(record)
-    base = float(rotary.get("rope_theta", record.get("rope_theta", 10000.0)))
+    base = rotary.get("rope_theta", record.get("rope_theta", 10000.0))
+    require_positive("rope_theta", base)
     return LlamaConfig(
         layers=record["num_hidden_layers"],
         hidden=record["hidden_size"],
@@ -162,7 +165,9 @@ def _llama_config(folder: Path, record: Mapping[str, Any], *, tied: bool) -> Lla
 
 def _rotary(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the configuration says of rotations, in the words of new and of old files."""
-    found = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
+    found = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(found, dict):
+        raise ModelImportError("what the configuration says of rotations is not a JSON object")
     return {"rope_type": found.get("type", "default"), **found}
 
 
@@ -171,18 +176,23 @@ def _llama3_factors(rotary: Mapping[str, Any], base: float, size: int) -> tuple[
 
     The scheme is that of Llama 3.1, as its configuration describes it.
     """
-    low, high = rotary["low_freq_factor"], rotary["high_freq_factor"]
+    names = ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings")
+    for name in names:
+        require_positive(name, rotary[name])
+    factor, low, high, trained = (float(rotary[name]) for name in names)
+    if low >= high:
+        raise ModelImportError(f"low_freq_factor {low} is not below high_freq_factor {high}")
     waves = 2 * np.pi * base ** (np.arange(0, size, 2, dtype=np.float64) / size)
-    turns = rotary["original_max_position_embeddings"] / waves
+    turns = trained / waves
     kept = np.clip((turns - low) / (high - low), 0, 1)
-    return tuple((1 / ((1 - kept) / rotary["factor"] + kept)).tolist())
+    return tuple((1 / ((1 - kept) / factor + kept)).tolist())
 
 
 def _refuse_other_pooling(folder: Path) -> None:
     path = folder / "1_Pooling" / CONFIG_FILE
     if not path.is_file():
         return
-    modes = json.loads(path.read_text(encoding="utf-8"))
+    modes = read_object(path, ModelImportError)
     used = [mode for mode, on in modes.items() if mode.startswith("pooling_mode_") and on is True]
     if used != ["pooling_mode_mean_tokens"]:
         raise ModelImportError(f"{path}: only mean pooling is supported, not {used}")

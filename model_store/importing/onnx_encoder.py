@@ -1,8 +1,6 @@
 """Takes folders with a ready ONNX sentence encoder."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from model_store.importing.onnx_folder import copy_files
 from model_store.importing.publish_bert import embed, record_golden_embeddings
 from model_store.importing.task import ImportTask
 from model_store.importing.texts import EXACTNESS
+from model_store.json_file import read_object
 from model_store.manifest import Manifest, ModelVersion
 from model_store.runtime import Session, open_session
 from model_store.token_bytes import max_token_bytes
@@ -77,9 +76,10 @@ def _context_length(folder: Path) -> int:
         (TOKENIZER_CONFIG_FILE, "model_max_length"),
     ):
         path = folder / name
-        record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-        if 0 < int(record.get(key, 0)) < _UNLIMITED:
-            return int(record[key])
+        limit = read_object(path, ModelImportError).get(key) if path.is_file() else None
+        # Some files say "no limit" by a number that is far too great, a float even.
+        if type(limit) is int and 0 < limit < _UNLIMITED:
+            return limit
     raise ModelImportError(
         "the folder does not say how many tokens fit: give config.json with"
         " max_position_embeddings, or tokenizer_config.json with model_max_length"

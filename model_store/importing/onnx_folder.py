@@ -20,6 +20,7 @@ from model_store.importing.golden import (
 from model_store.importing.gqa_to_paged import is_paged, rewrite_config, rewrite_graph
 from model_store.importing.model_card import write_model_card
 from model_store.importing.task import ImportTask
+from model_store.json_file import read_object
 from model_store.manifest import MANIFEST_NAME, GoldenPrompt, Manifest, ModelVersion
 from model_store.onnx_safety import check_onnx_files
 from model_store.paged_session import PagedSession
@@ -43,7 +44,7 @@ def publish_onnx_generate(task: ImportTask, path: Path, folder: Path) -> ModelVe
 
 def finish_generate(task: ImportTask, folder: Path) -> ModelVersion:
     """Make a version of the generator in the staging ``folder``."""
-    config = json.loads((folder / GENAI_CONFIG_FILE).read_text(encoding="utf-8"))
+    config = read_object(folder / GENAI_CONFIG_FILE)
     try:
         context_length = int(config["model"]["context_length"])
         paged, file_name = is_paged(config), config["model"]["decoder"]["filename"]

@@ -6,7 +6,8 @@ from pathlib import Path
 from contract.errors import ModelImportError
 from model_store.export.graph import MODEL_FILE
 from model_store.export.llama_graph import CUDA_FORM, EXACT
-from model_store.importing.gguf_model import GgufFile, read_gguf
+from model_store.importing.gguf_file import GgufFile
+from model_store.importing.gguf_model import read_gguf
 from model_store.importing.gguf_tokenizer import write_gguf_tokenizer
 from model_store.importing.hugging_face import (
     CONFIG_FILE,

@@ -11,10 +11,19 @@ import numpy as np
 
 from contract.errors import ModelImportError
 from model_store.export.weights import Float32
+from model_store.json_file import read_object
 
 _HEADER_LIMIT_BYTES = 100_000_000
 _TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
-_BROKEN = (ValueError, LookupError, TypeError, AttributeError, OSError, struct.error)
+_BROKEN = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OSError,
+    RecursionError,
+    struct.error,
+)
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
 
@@ -39,7 +48,8 @@ class SafetensorsFiles:
         """The files of a Hugging Face folder, split by an index or not."""
         index = folder / INDEX_FILE
         if index.is_file():
-            names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            table = read_object(index, ModelImportError).get("weight_map")
+            names = set(map(str, table.values())) if isinstance(table, dict) else set()
         else:
             names = {SINGLE_FILE}
         for name in names:

@@ -9,7 +9,8 @@ import pytest
 
 from contract.errors import ModelImportError
 from model_store.export.llama import Llama
-from model_store.importing.gguf_model import GgufFile, read_gguf
+from model_store.importing.gguf_file import GgufFile
+from model_store.importing.gguf_model import read_gguf
 from model_store.importing.hugging_face import read_llama_folder
 from model_store.importing.pipeline import import_model
 from model_store.manifest import ModelVersion
