@@ -42,16 +42,20 @@ proc_name = "millrace-front"
 
 
 def post_worker_init(worker: Any) -> None:
-    """Make the application, and let its streams end as soon as the process is told to."""
-    import gevent
-
+    """Make the application."""
     from producer import wsgi
+
+    serve(worker, wsgi.process())
+
+
+def serve(worker: Any, process: Any) -> None:
+    """Take many streams at once, and end them as soon as the process is told to."""
+    import gevent
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:  # every stream is a descriptor
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    process = wsgi.process()
 
     def end(signum: int, frame: FrameType | None) -> None:
         worker.handle_exit(signum, frame)

@@ -39,12 +39,11 @@ class Process:
         self.reaper.stop()
 
 
-@functools.cache
-def process() -> Process:
-    """This process's application, with its reaper running. Raises SettingsError."""
+def open_process(make_hints: Callable[[Settings], HintPublisher] = HintPublisher) -> Process:
+    """What this process runs, its reaper started. Raises SettingsError."""
     settings = Settings.from_mapping(os.environ)
     store = JobStore.connect(settings)
-    hints = HintPublisher(settings)
+    hints = make_hints(settings)
     counter = TokenCounter()
     hub = EventHub(store)
     flask = create_app(
@@ -58,6 +57,12 @@ def process() -> Process:
     reaper = Reaper(ReapStore(store.connection, settings), hints)
     reaper.start()
     return Process(flask=flask, hub=hub, counter=counter, reaper=reaper)
+
+
+@functools.cache
+def process() -> Process:
+    """The one of this process. Raises SettingsError."""
+    return open_process()
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

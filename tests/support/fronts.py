@@ -21,7 +21,8 @@ from producer.wakeups import EventHub
 from tests.support.redis_server import free_port
 from tests.support.waiting import eventually
 
-COMMAND = (sys.executable, "-m", "gunicorn", "--config", "python:producer.gunicorn_config")
+_CONFIG = ("--config", "python:producer.gunicorn_config")
+COMMAND = (sys.executable, "-m", "gunicorn", *_CONFIG, "producer.wsgi:app")
 
 
 class LocalFront:
@@ -89,7 +90,7 @@ class FrontServer:
         """Start; it answers some moments later."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._command, "producer.wsgi:app"], env=self._environ, stdout=log, stderr=log
+                self._command, env=self._environ, stdout=log, stderr=log
             )
 
     def _answers(self) -> bool:

@@ -173,9 +173,8 @@ def test_a_bad_setting_stops_the_start_and_names_itself() -> None:
     environ = {**os.environ, "MILLRACE_PORT": "many", "MILLRACE_HOTS": "x"}
 
     started = subprocess.run(
-        [*COMMAND, "producer.wsgi:app"], env=environ, capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
+        COMMAND, env=environ, capture_output=True, text=True, timeout=60, check=False
+    )
 
     assert started.returncode != 0
     assert "MILLRACE_PORT='many'" in started.stderr
