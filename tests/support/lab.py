@@ -7,7 +7,7 @@ from pathlib import Path
 from contract.settings import Settings
 from model_store.store import ModelStore
 from model_store.tiny import write_tiny_llama
-from tests.support.fronts import FrontServer
+from tests.support.fronts import COMMAND, FrontServer
 from tests.support.redis_server import RedisServer
 from tests.support.service import Service
 from tests.support.waiting import eventually
@@ -22,7 +22,9 @@ class Lab(Service):
 
     Args:
         token_s: a simulated engine that takes so long for a token; None: the tiny real model.
-        lab: the ``LAB_`` entries of the workers (tests/support/lab_worker.py).
+        lab: the ``LAB_`` entries of the workers and fronts (tests/support/lab_worker.py,
+            lab_front.py).
+        front_command: starts a front; tests.support.lab_front has one for faults.
         settings: ``MILLRACE_`` settings of all processes, without the prefix.
     """
 
@@ -35,6 +37,7 @@ class Lab(Service):
         token_s: float | None = None,
         lab: Mapping[str, str] | None = None,
         redis: RedisServer | None = None,
+        front_command: Sequence[str] = COMMAND,
         **settings: str,
     ) -> None:
         self.folder = folder
@@ -54,7 +57,8 @@ class Lab(Service):
         if "tiny" not in models.names():
             write_tiny_llama(models)
         self.fronts = [
-            FrontServer(self.environment, folder / f"front-{n}.log") for n in range(fronts)
+            FrontServer({**self.environment, **self.lab}, folder / f"front-{n}.log", front_command)
+            for n in range(fronts)
         ]
         super().__init__(
             Settings.from_mapping(self.environment), [front.url for front in self.fronts]

@@ -19,14 +19,21 @@ class Service:
 
     Args:
         urls: of the fronts; a call that fails goes to the next one.
+        transport: carries the calls, such as one that counts what comes back.
     """
 
-    def __init__(self, settings: Settings, urls: Sequence[str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        urls: Sequence[str],
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         self.settings = settings
         self.store = JobStore.connect(settings)
         self._urls = list(urls)
         self.http = httpx.Client(
             base_url=self._urls[0],
+            transport=transport,
             timeout=30,
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=50),
             trust_env=False,
