@@ -11,6 +11,7 @@ from typing import Any
 
 from contract.errors import StoreUnavailableError, UnknownJobError
 from contract.job import Job
+from contract.store.audit import audit
 from tests.support.service import Service, prompt
 
 Body = Callable[[random.Random, str], dict[str, Any]]
@@ -30,7 +31,10 @@ class Kill:
 
 
 class Clients:
-    """Threads that keep ``in_flight`` jobs waiting or running until told to stop."""
+    """Threads that keep ``in_flight`` jobs waiting or running until told to stop.
+
+    ``pause_s`` is the longest pause between two submits of a thread.
+    """
 
     def __init__(
         self,
@@ -40,9 +44,11 @@ class Clients:
         threads: int = 8,
         seed: int = 1,
         body: Body = short_prompt,
+        pause_s: float = 0.0,
     ) -> None:
         self._service = service
         self._body = body
+        self._pause_s = pause_s
         self._stopped = threading.Event()
         self._share = max(in_flight // threads, 1)
         self._lock = threading.Lock()
@@ -80,6 +86,8 @@ class Clients:
                     open_jobs.append(job)
                     with self._lock:
                         self.accepted.append(job)
+                    if self._pause_s:
+                        self._stopped.wait(chance.uniform(0, self._pause_s))
                 ended = {job for job in open_jobs[:10] if self._has_ended(job)}
                 open_jobs = [j for j in open_jobs if j not in ended]
                 if not ended:
@@ -113,6 +121,8 @@ class Account:
     rerun: int
     most_reruns: int
     gaps_s: tuple[float, ...]
+    findings: Sequence[Any]
+    """What ``millrace audit`` says of the store afterwards."""
 
     @property
     def gap_s(self) -> tuple[float, float, float]:
@@ -121,10 +131,11 @@ class Account:
         return median(gaps), gaps[min(int(len(gaps) * 0.99), len(gaps) - 1)], gaps[-1]
 
     def check(self) -> None:
-        """Every accepted job has exactly one end."""
+        """Every accepted job has exactly one end, and the store is in order."""
         assert self.lost == 0, self
         assert self.finished_twice == 0, self
         assert sum(self.states.values()) == self.accepted, self
+        assert not self.findings, self.findings
 
 
 def settle(
@@ -168,7 +179,7 @@ def settle(
         accepted=len(accepted), states=states, lost=len(open_jobs), finished_twice=twice,
         rerun=sum(record.losses for record in records.values()),
         most_reruns=max((record.losses for record in records.values()), default=0),
-        gaps_s=tuple(gaps),
+        gaps_s=tuple(gaps), findings=audit(service.store.connection, service.settings).findings,
     )  # fmt: skip
 
 
