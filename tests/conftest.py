@@ -16,6 +16,7 @@ from tests.support.waiting import eventually
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the full length of the fault tests."""
     parser.addoption("--full", action="store_true", help="run the fault tests at full length")
+    parser.addoption("--soak-s", type=float, help="length of the soak, if not that of the run")
     parser.addoption("--seed", type=int, help="seed of the soak; drawn and printed if not given")
 
 

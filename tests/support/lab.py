@@ -3,7 +3,9 @@
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from contract import keys
 from contract.settings import Settings
 from model_store.store import ModelStore
 from model_store.tiny import write_tiny_llama
@@ -25,6 +27,7 @@ class Lab(Service):
         lab: the ``LAB_`` entries of the workers and fronts (tests/support/lab_worker.py,
             lab_front.py).
         front_command: starts a front; tests.support.lab_front has one for faults.
+        prefix: words before the command of a worker that is given none of its own.
         settings: ``MILLRACE_`` settings of all processes, without the prefix.
     """
 
@@ -38,6 +41,7 @@ class Lab(Service):
         lab: Mapping[str, str] | None = None,
         redis: RedisServer | None = None,
         front_command: Sequence[str] = COMMAND,
+        prefix: Sequence[str] = (),
         **settings: str,
     ) -> None:
         self.folder = folder
@@ -50,6 +54,7 @@ class Lab(Service):
             "MILLRACE_SLOTS": "16",
             **{f"MILLRACE_{name}": value for name, value in settings.items()},
         }
+        self.prefix = list(prefix)
         self.lab = dict(lab or {})
         if token_s is not None:
             self.lab["LAB_TOKEN_S"] = str(token_s)
@@ -91,7 +96,7 @@ class Lab(Service):
             {**self.environment, **changes, **self.lab, **(lab or {})},
             self.folder / "logs",
             module="tests.support.lab_worker",
-            prefix=prefix,
+            prefix=prefix or self.prefix,
         )
         return worker.start()
 
@@ -106,6 +111,13 @@ class Lab(Service):
         for front in self.fronts:
             front.stop()
         self.redis.kill()
+
+    def forget_records(self) -> None:
+        """Let the retention of every ended job pass now."""
+        redis: Any = self.redis.client()
+        while batch := redis.zrangebyscore(keys.EXPIRING(), 1, "+inf", start=0, num=1000):
+            redis.zadd(keys.EXPIRING(), dict.fromkeys(batch, 0))
+        redis.close()
 
     def _revive(self) -> None:
         while not self._stopped.wait(0.05):
