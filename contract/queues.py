@@ -1,5 +1,7 @@
 """Celery as transport: anonymous hints that there is work in a queue. They carry nothing else."""
 
+import threading
+from collections import Counter
 from typing import Any
 
 import structlog
@@ -10,6 +12,7 @@ from contract.redis_address import RedisAddress
 from contract.settings import Settings
 
 TASK_NAME = "millrace.run_next"
+_MOST_DUE = 500  # hints of one queue that wait to be published
 
 _log = structlog.get_logger(__name__)
 
@@ -62,16 +65,46 @@ def _sentinel_options(address: RedisAddress) -> dict[str, Any]:
 
 
 class HintPublisher:
-    """Publishes hints. A failure is logged and forgotten: the reaper makes up for it."""
+    """Publishes hints, in the background: a Redis that goes away must not keep a caller waiting.
+
+    A failure is logged and forgotten, since the reaper makes up for it. So is what exceeds the
+    hints that may wait here for one queue.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._app = make_celery(settings)
+        transport = self._app.connection_for_write()
+        self._errors: tuple[type[BaseException], ...] = (
+            OperationalError, OSError, *transport.connection_errors, *transport.channel_errors,
+        )  # fmt: skip
+        self._lock = threading.Lock()
+        self._due: Counter[str] = Counter()
+        self._busy = False
 
     def publish(self, queue: str, count: int = 1) -> None:
-        """Say ``count`` times that a job waits in ``queue``."""
+        """Say ``count`` times that a job waits in ``queue``. Returns at once."""
+        with self._lock:
+            self._due[queue] = min(self._due[queue] + count, _MOST_DUE)
+            if self._busy:
+                return
+            self._busy = True
+        threading.Thread(target=self._publish_all, name="hints", daemon=True).start()
+
+    def _publish_all(self) -> None:
+        """Publish until nothing is due; what comes meanwhile goes in one turn."""
+        while True:
+            with self._lock:
+                due, self._due = self._due, Counter()
+                self._busy = bool(due)
+            if not due:
+                return
+            for queue, count in due.items():
+                self._publish(queue, count)
+
+    def _publish(self, queue: str, count: int) -> None:
         try:
             with self._app.producer_or_acquire() as producer:
                 for _ in range(count):
                     self._app.send_task(TASK_NAME, queue=queue, producer=producer, retry=False)
-        except (OperationalError, OSError) as error:
+        except self._errors as error:
             _log.warning("hint.lost", queue=queue, count=count, error=type(error).__name__)

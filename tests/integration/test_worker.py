@@ -230,7 +230,7 @@ def test_neither_prompts_nor_outputs_reach_logs_or_messages(rig: Rig) -> None:
     marked = {"prompt": "zanzibar marmalade"}
     watched = rig.store.connection.redis
     queue = rig.submit(input=marked).queue
-    assert watched.llen(queue) == 1
+    eventually(lambda: watched.llen(queue) == 1)
     assert "zanzibar" not in str(watched.lrange(queue, 0, -1))
     worker = rig.worker()
     job = rig.submit(input=marked)
