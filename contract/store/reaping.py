@@ -58,7 +58,7 @@ class ReapStore:
         steady_s = min(int(about["uptime_in_seconds"]), self._clock_s() - self._failed_s)
         report = self._connection.run(
             "reap", self._lease_ms, self._ttl_ms, int(steady_s * 1000), _MOST_HINTS,
-            int(listed), *present,
+            int(listed), about.get("run_id"), *present,
         )  # fmt: skip
         return [Reaped(kind=row[0], parts=tuple(row[1:])) for row in report]
 

@@ -6,24 +6,27 @@
 -- nobody can beat; so within one lease of its return no lease runs out, and only a worker that has
 -- come back can be missed.
 -- A long gap between two of these calls tells the same as an error: Redis stood still, or its
--- clock jumped, or no reaper was there to see.
+-- clock jumped, or no reaper was there to see. So does another server than at the last call: after
+-- a failover nobody is connected to the new primary yet, however long it has been up.
 -- KEYS   none
 -- ARGV   1 lease in ms, 2 result TTL in ms, 3 ms since Redis was last seen to start or fail,
 --        4 most hints per queue,
---        5 1 when the connections could be listed, 6.. workers with a named connection
+--        5 1 when the connections could be listed, 6 the server's run id or '',
+--        7.. workers with a named connection
 -- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'expired', job}
 --         | {'given_back', job} | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
 local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
-local earlier = redis.call('HMGET', key.reaped(), 'at', 'gap_end')
+local earlier = redis.call('HMGET', key.reaped(), 'at', 'gap_end', 'server')
 local at, gap_end = tonumber(earlier[1] or ''), tonumber(earlier[2] or '') or 0
 local set_back = at and at > now
 if at and not set_back and now - at < 400 then return report end
-if set_back or at and now - at > math.max(lease_ms / 2, 1500) then gap_end = now end
+local moved = at and earlier[3] ~= ARGV[6]
+if set_back or moved or at and now - at > math.max(lease_ms / 2, 1500) then gap_end = now end
 -- The first write: a full Redis refuses a script that begins with one that takes memory, and
 -- this one makes room.
 redis.call('PERSIST', key.reaped())
-redis.call('HSET', key.reaped(), 'at', now, 'gap_end', gap_end)
+redis.call('HSET', key.reaped(), 'at', now, 'gap_end', gap_end, 'server', ARGV[6])
 -- What was removed before it was counted has a number and no place in the index any more.
 redis.call('HSETNX', key.counters(), 'jobs_removed',
   tonumber(redis.call('GET', key.sequence()) or '0') - redis.call('ZCARD', key.index()))
@@ -118,7 +121,7 @@ for _, queue in ipairs(queues) do
 end
 
 local present = {}
-for i = 6, #ARGV do present[ARGV[i]] = true end
+for i = 7, #ARGV do present[ARGV[i]] = true end
 for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
   local seen = tonumber(redis.call('ZSCORE', key.workers(), worker))
   if seen > now then
