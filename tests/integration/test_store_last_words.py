@@ -80,6 +80,19 @@ def test_a_claim_that_was_never_heard_of_costs_the_job_nothing_when_its_lease_en
     assert (left.state, left.losses, left.started_ms) == (JobState.QUEUED, 0, None)
 
 
+def test_a_claim_that_is_never_heard_of_again_and_again_is_counted_in_the_end(
+    store: JobStore, worker: AttemptStore, connection: Connection, reaper: ReapStore
+) -> None:
+    job = store.submit(new_job()).job
+    for _ in range(4):
+        claim(worker)
+        connection.redis.zadd(keys.LEASES(), {job.id: 1})
+        worker.beat(state="ready", queues=[QUEUE], held=[])
+        last = reap(connection, reaper)
+    assert Reaped(kind="lost", parts=(job.id, "w1", "lease_expired", "queued")) in last
+    assert store.get(job.id).losses == 1
+
+
 def test_a_claim_that_is_found_again_has_a_whole_lease_before_it(
     store: JobStore, worker: AttemptStore, connection: Connection, settings: Settings
 ) -> None:

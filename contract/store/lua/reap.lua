@@ -88,17 +88,16 @@ local function lose(id, worker, cause)
 end
 
 -- A worker that beats renews all that it holds. A lease that runs out all the same is of a claim
--- whose answer never reached it: that costs the job nothing.
-local function give_back(id, worker)
-  local job = get(id, 'state', 'queue')
-  if job[1] ~= 'in_progress' then
-    redis.call('ZREM', key.leases(), id)
-    return
-  end
+-- whose answer never reached it: that costs the job nothing, unless it comes again and again.
+local function give_back(id)
+  local job = get(id, 'state', 'queue', 'unheard')
+  if job[1] ~= 'in_progress' or tonumber(job[3] or '0') >= 3 then return false end
+  redis.call('HINCRBY', key.job(id), 'unheard', 1)
   requeue(id, 'released')
   enqueue(id)
   urgent[job[2]] = true
   say('given_back', id)
+  return true
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.deadlines(), '-inf', now, 'LIMIT', 0, 500)) do
@@ -162,11 +161,8 @@ if not spare then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.leases(), '-inf', now, 'LIMIT', 0, 500)) do
     local worker = get(id, 'worker')[1] or 'unknown'
     local beat = tonumber(redis.call('ZSCORE', key.workers(), worker) or '')
-    if beat and now - beat < math.min(lease_ms / 2, 1000) then
-      give_back(id, worker)
-    else
-      lose(id, worker, 'lease_expired')
-    end
+    local beats = beat and now - beat < math.min(lease_ms / 2, 1000)
+    if not (beats and give_back(id)) then lose(id, worker, 'lease_expired') end
   end
 end
 

@@ -10,7 +10,7 @@ if job[1] ~= 'failed' or job[2] ~= '1' then return 0 end
 redis.call('ZREM', key.dead(), id)
 redis.call('ZREM', key.expiring(), id)
 redis.call('HDEL', key.job(id), 'dead', 'error', 'finished_ms', 'expires_ms', 'fingerprint',
-  'deadline_ms', 'worker', 'progress', 'tainted')
+  'deadline_ms', 'worker', 'progress', 'started_ms', 'tainted', 'unheard')
 redis.call('HSET', key.job(id), 'failures', 0, 'losses', 0, 'lone_losses', 0,
   'redriven', ARGV[2])
 move(id, job[3], 'failed', 'queued')
