@@ -48,15 +48,17 @@ class RedisServer:
     def start(self) -> "RedisServer":
         """Start, and return when it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [
+        with (self.folder / "valkey.log").open("ab") as log:
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
+        eventually(self._answers, timeout_s=20)
+        return self
+
+    def _command(self) -> list[str]:
+        return [
             str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1",
             "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", self._fsync,
             "--maxmemory-policy", "noeviction", "--save", "",
         ]  # fmt: skip
-        with (self.folder / "valkey.log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        eventually(self._answers, timeout_s=20)
-        return self
 
     def _answers(self) -> bool:
         with contextlib.suppress(redis.RedisError):
