@@ -83,7 +83,7 @@ class FrontServer:
     def start(self) -> "FrontServer":
         """Start, and return when it answers."""
         self.launch()
-        eventually(self._answers, timeout_s=30)
+        eventually(self.answers, timeout_s=30)
         return self
 
     def launch(self) -> None:
@@ -93,7 +93,8 @@ class FrontServer:
                 self._command, env=self._environ, stdout=log, stderr=log
             )
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it serves."""
         with contextlib.suppress(httpx.TransportError), self.client() as client:
             return client.get("/healthz").is_success
         return False

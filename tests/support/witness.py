@@ -1,0 +1,48 @@
+"""What clients are answered in all, and how often a connection broke under them."""
+
+import threading
+from collections import Counter
+
+import httpx
+
+BROKEN = "broken connections"
+
+
+class Witness(httpx.BaseTransport):
+    """Carries requests, and counts what came back."""
+
+    def __init__(self) -> None:
+        self._inner = httpx.HTTPTransport(
+            trust_env=False,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100),
+        )
+        self._lock = threading.Lock()
+        self.seen: Counter[str] = Counter()
+        """Answers by status; a 503 that says when to come back is apart from one that does not."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send it. Raises httpx.TransportError."""
+        try:
+            response = self._inner.handle_request(request)
+        except httpx.TransportError:
+            self._count(BROKEN)
+            raise
+        later = "Retry-After" in response.headers and response.status_code >= 400
+        self._count(f"{response.status_code}{' later' if later else ''}")
+        return response
+
+    def close(self) -> None:
+        """End the connections."""
+        self._inner.close()
+
+    def _count(self, what: str) -> None:
+        with self._lock:
+            self.seen[what] += 1
+
+    def unhealed(self) -> dict[str, int]:
+        """What a client that repeats its submit with the same key is not helped by."""
+        fine = {BROKEN, "200", "202", "429 later", "503 later"}
+        return {what: count for what, count in self.seen.items() if what not in fine}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} x {what}" for what, count in sorted(self.seen.items()))
