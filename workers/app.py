@@ -20,6 +20,7 @@ from contract.store import AttemptStore, Connection, DeviceLease, ReapStore
 from model_store.manifest import ModelVersion
 from model_store.runtime import available_providers
 from model_store.store import ModelStore
+from workers.consumer import HintConsumer
 from workers.devices import DeviceKeeper, Gpu, choose_device, list_gpus
 from workers.engine import Engine, check_fitness, open_engine
 from workers.executor import Executor, Served
@@ -116,6 +117,7 @@ class Worker:
         return app.Worker(
             hostname=f"millrace@{self.id}",
             pool="threads",
+            consumer_cls=HintConsumer,
             concurrency=sum(served.slots for served in self._served.values()),
             queues=list(self._served),
             loglevel="WARNING",  # of Celery, which would log two lines per job

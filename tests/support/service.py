@@ -1,5 +1,6 @@
 """A running Millrace as its clients see it: over HTTP, from one front or several."""
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import httpx
 
 from contract import keys
+from contract.errors import StoreUnavailableError
 from contract.settings import Settings
 from contract.store import JobStore
 from tests.support.waiting import eventually
@@ -103,6 +105,23 @@ class Service:
             return ready and len(self.worker_rows()) >= workers
         except httpx.TransportError:
             return False
+
+    def completed(self) -> int:
+        """How many jobs have completed in all; 0 while Redis does not say."""
+        try:
+            return self.store.counters().get("jobs_completed", 0)
+        except StoreUnavailableError:
+            return 0
+
+    def completes(self, more: int, timeout_s: float) -> float:
+        """Wait until so many more jobs have completed; the seconds that it took."""
+        before, started_s = self.completed(), time.monotonic()
+        eventually(lambda: self.completed() >= before + more, timeout_s)
+        return time.monotonic() - started_s
+
+    def tried_again(self, jobs: Sequence[str]) -> list[str]:
+        """Those of ``jobs`` that were claimed more than once."""
+        return [job for job in jobs if self.store.get(job).attempts > 1]
 
     def running_on(self, worker: str) -> set[str]:
         """The jobs that a worker holds now."""
