@@ -10,6 +10,7 @@ from hypothesis.stateful import invariant, run_state_machine_as_test
 from contract import keys
 from contract.job import TERMINAL, TRANSITIONS, JobState
 from contract.settings import Settings
+from contract.store.audit import audit
 from tests.support.redis_server import RedisServer
 from tests.support.transitions import QUEUES, WORKERS, Transitions
 
@@ -100,6 +101,7 @@ class Invariants(Transitions):
 
     def teardown(self) -> None:
         """Whatever has happened, all that waits can be brought to an end by one worker."""
+        self._audit()
         for name in WORKERS:
             self.beat(name)
             self._release_all(name)
@@ -115,6 +117,12 @@ class Invariants(Transitions):
         self.every_job_is_in_its_one_place()
         left = [*self.redis.scan_iter(keys.LEADER("*")), *self.redis.scan_iter(keys.FOLLOWERS("*"))]
         assert left == []
+        self._audit()
+
+    def _audit(self) -> None:
+        found = audit(self.connection, self.settings, settle_s=0).findings
+        # Nobody publishes hints here.
+        assert [each for each in found if each.kind != "hints"] == []
 
     def _records(self) -> dict[str, dict[str, str]]:
         pipeline = self.redis.pipeline(transaction=False)
