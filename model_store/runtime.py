@@ -36,6 +36,7 @@ _ERRORS = (
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
     RuntimeError,
+    UnicodeDecodeError,  # its own message quotes bytes of the file
 )
 
 

@@ -42,9 +42,7 @@ class TextTokenizer:
         config = _read_json(folder / TOKENIZER_CONFIG_FILE)
         source = _template_source(folder, config)
         template = ChatTemplate(source, _special_tokens(config)) if source else None
-        eos = _read_json(folder / GENAI_CONFIG_FILE).get("model", {}).get("eos_token_id", [])
-        ids = eos if isinstance(eos, list) else [eos]
-        return cls(tokenizer, template, frozenset(int(each) for each in ids))
+        return cls(tokenizer, template, _eos_token_ids(folder / GENAI_CONFIG_FILE))
 
     @property
     def has_chat_template(self) -> bool:
@@ -86,18 +84,32 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _template_source(folder: Path, config: Mapping[str, Any]) -> str:
     path = folder / CHAT_TEMPLATE_FILE
     if path.exists():
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidModelError(f"{path} cannot be read: {error}") from error
     source = config.get("chat_template") or ""
     if isinstance(source, list):  # several named templates: the default one speaks
-        named = {each["name"]: each["template"] for each in source}
-        return str(named.get("default", ""))
-    return str(source)
+        objects = (each for each in source if isinstance(each, dict))
+        source = next((e.get("template") for e in objects if e.get("name") == "default"), "")
+    if not isinstance(source, str):
+        raise InvalidModelError(f"{folder / TOKENIZER_CONFIG_FILE}: chat_template is not text")
+    return source
 
 
 def _special_tokens(config: Mapping[str, Any]) -> dict[str, str]:
     names = ("bos_token", "eos_token", "unk_token", "pad_token")
     found = {name: config[name] for name in names if config.get(name)}
     return {
-        name: str(value["content"] if isinstance(value, dict) else value)
+        name: str(value.get("content", "") if isinstance(value, dict) else value)
         for name, value in found.items()
     }
+
+
+def _eos_token_ids(path: Path) -> frozenset[int]:
+    model = _read_json(path).get("model", {})
+    found = model.get("eos_token_id", []) if isinstance(model, dict) else None
+    ids = found if isinstance(found, list) else [found]
+    if not all(type(each) is int for each in ids):
+        raise InvalidModelError(f"{path}: eos_token_id is not a token, nor a list of tokens")
+    return frozenset(ids)

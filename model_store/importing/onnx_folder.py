@@ -67,7 +67,10 @@ def finish_generate(task: ImportTask, folder: Path) -> ModelVersion:
         )
     if not paged:
         task.step("rewriting attention for a paged cache")
-        rewrite_config(config, rewrite_graph(model, head_size))
+        try:
+            rewrite_config(config, rewrite_graph(model, head_size))
+        except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
+            raise ModelImportError(f"the graph cannot be rewritten: {error!r}") from error
         onnx.save(model, str(graph_path))
     # How a session runs is this machine's business, not that of whoever made the model.
     config["model"]["decoder"]["session_options"] = session_options(on_cuda=for_cuda)
