@@ -11,7 +11,7 @@ import click
 import structlog
 
 from contract.errors import MillraceError
-from millrace.cli import cluster, doctor, jobs, models, serve, submit
+from millrace.cli import audit, cluster, doctor, jobs, models, serve, submit
 from millrace.cli.failures import (
     EXIT_CODES,
     FAILED,
@@ -61,6 +61,7 @@ for _command in (
     models.models,
     *serve.COMMANDS,
     doctor.doctor,
+    audit.audit,
 ):
     root.add_command(_command)
 
