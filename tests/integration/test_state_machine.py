@@ -49,9 +49,8 @@ class Invariants(Transitions):
         assert leases <= set(records)
         for held in running.values():
             losses = [int(records[job]["losses"]) for job in held]
-            if any(losses):
-                assert all(losses)
-                assert len(losses) <= (1 if max(losses) > 1 else FEW)
+            alone = max(losses, default=0) > 1
+            assert len(losses) == 1 if alone else sum(losses) <= FEW
 
     @invariant()
     def the_indexes_say_what_the_records_say(self) -> None:

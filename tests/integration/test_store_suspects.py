@@ -4,16 +4,24 @@ from dataclasses import replace
 
 import pytest
 
+from contract import keys
 from contract.errors import NotDeadError
-from contract.job import JobState
+from contract.job import Claim, JobState
 from contract.settings import Settings
-from contract.store import ClaimBlocked, Connection, JobStore, Reaped, ReapStore
+from contract.store import (
+    AttemptStore,
+    ClaimBlocked,
+    Connection,
+    JobStore,
+    Reaped,
+    ReapStore,
+)
 from tests.support.attempts import attempts, claim, finish
-from tests.support.jobs import new_job
+from tests.support.jobs import QUEUE, new_job
 from tests.support.reaping import lose_worker
 
 
-def test_suspects_share_no_batch_with_innocents_and_the_last_run_alone(
+def test_few_suspects_share_a_batch_and_the_last_run_alone(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
     settings = replace(settings, slots=8)  # at most two suspects together
@@ -25,15 +33,15 @@ def test_suspects_share_no_batch_with_innocents_and_the_last_run_alone(
     lose_worker(connection, reaper, "w1")
 
     second = attempts(connection, settings, "w2")
-    assert {claim(second).job_id, claim(second).job_id} == set(suspects[:2])
+    assert [claim(second).job_id for _ in range(4)] == [*suspects[:2], *innocents]
     with pytest.raises(ClaimBlocked):
         claim(second)
     third = attempts(connection, settings, "w3")
     assert claim(third).job_id == suspects[2]
-    with pytest.raises(ClaimBlocked):
-        claim(third)  # innocents wait, but a suspect runs here
     lose_worker(connection, reaper, "w2")
 
+    with pytest.raises(ClaimBlocked):
+        claim(third)  # makes room for the first, which must be alone
     fourth = attempts(connection, settings, "w4")
     alone = claim(fourth)
     assert alone.job_id == suspects[0]
@@ -41,37 +49,61 @@ def test_suspects_share_no_batch_with_innocents_and_the_last_run_alone(
         claim(fourth)
     assert finish(fourth, alone)
     assert claim(fourth).job_id == suspects[1]
-    assert all(store.get(job).losses == 0 for job in innocents)
+    assert [store.get(job).losses for job in innocents] == [1, 1]
 
 
-def test_one_busy_worker_at_a_time_drains_for_suspects(
+def test_a_job_that_lost_its_worker_starts_at_once_in_a_batch_that_runs(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
-    workers = [attempts(connection, settings, name) for name in ("w1", "w2", "w3")]
-    jobs = [store.submit(new_job()).job.id for _ in range(5)]
-    held = [claim(worker) for worker in workers]
+    lost, kept = (attempts(connection, settings, name) for name in ("w1", "w2"))
+    job = store.submit(new_job()).job.id
+    claim(lost)
+    store.submit(new_job())
+    claim(kept)
+    store.submit(new_job())
     lose_worker(connection, reaper, "w1")
+    assert claim(kept).job_id == job
+
+
+def test_one_busy_worker_at_a_time_drains_for_a_job_that_must_be_alone(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    jobs = [store.submit(new_job()).job.id for _ in range(5)]
+    workers, held = _after_two_losses(connection, settings, reaper)
     with pytest.raises(ClaimBlocked):
-        claim(workers[1])  # makes room
-    assert claim(workers[2]).job_id == jobs[3]  # goes on with plain jobs
-    assert finish(workers[1], held[1])
-    assert claim(workers[1]).job_id == jobs[0]
+        claim(workers[0])  # makes room
+    assert claim(workers[1]).job_id == jobs[3]  # goes on with plain jobs
+    assert finish(workers[0], held[0])
+    assert claim(workers[0]).job_id == jobs[0]
 
 
 def test_a_worker_that_dies_while_it_makes_room_leaves_that_to_another(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
-    workers = [attempts(connection, settings, name) for name in ("w1", "w2", "w3")]
     for _ in range(5):
         store.submit(new_job())
-    for worker in workers:
-        claim(worker)
+    workers, _ = _after_two_losses(connection, settings, reaper)
+    with pytest.raises(ClaimBlocked):
+        claim(workers[0])
     lose_worker(connection, reaper, "w1")
+    # What that one lost starts at once; the job that must be alone has the better rank.
     with pytest.raises(ClaimBlocked):
         claim(workers[1])
-    lose_worker(connection, reaper, "w2")
-    with pytest.raises(ClaimBlocked):
-        claim(workers[2])
+
+
+def _after_two_losses(
+    connection: Connection, settings: Settings, reaper: ReapStore
+) -> tuple[list[AttemptStore], list[Claim]]:
+    """Two workers with the second and third job, after the first has cost two others."""
+    for name in ("v1", "v2"):
+        claim(attempts(connection, settings, name))
+        lose_worker(connection, reaper, name)
+    loner = connection.redis.zrange(keys.SUSPECTS(QUEUE), 0, -1)
+    connection.redis.delete(keys.SUSPECTS(QUEUE))  # so that the next ones are claimed first
+    workers = [attempts(connection, settings, name) for name in ("w1", "w2")]
+    held = [claim(worker) for worker in workers]
+    connection.redis.zadd(keys.SUSPECTS(QUEUE), dict.fromkeys(loner, 1))
+    return workers, held
 
 
 def test_a_job_that_kills_its_workers_is_dead_after_four_and_redrive_revives_it(

@@ -1,10 +1,9 @@
 -- CLAIM: hand this worker the best job that it may run now. Repeating it with the same nonce
 -- returns the same job.
 --
--- A job that lost its worker is a suspect. After one loss it runs among a few suspects only,
--- after two it runs alone. So a worker's batch is plain, or a few suspects, or one job alone.
--- One busy worker per queue (the holder of `isolating`) stops taking plain jobs to make room
--- for suspects that are next in rank; an idle worker takes them directly.
+-- A job that lost its worker is a suspect. After one loss it starts wherever few suspects run,
+-- after two it runs alone. An idle worker takes it directly; of the busy ones one per queue (the
+-- holder of `isolating`) takes nothing that is behind it in rank until its batch is empty.
 -- KEYS   none
 -- ARGV   1 worker, 2 nonce, 3 lease in ms, 4 most suspects in one batch, 5.. queues with room
 -- RETURN {'claimed', id, attempt, queue, task, input, parameters} | {'empty'}
@@ -30,28 +29,34 @@ end
 -- After its last words a worker is given nothing more to take down with it.
 if redis.call('HEXISTS', key.worker(worker), 'cause') == 1 then return {'empty'} end
 
-local batch = redis.call('SMEMBERS', key.running(worker))
-local suspects, alone = 0, false
-for _, id in ipairs(batch) do
-  local losses = tonumber(get(id, 'losses')[1] or '0')
-  if losses > 0 then suspects = suspects + 1 end
-  if losses > 1 then alone = true end
-end
-if alone then return {'blocked'} end
+local function losses(id) return tonumber(get(id, 'losses')[1] or '0') end
 
--- The head of a waiting set over all queues: id, rank, queue.
-local function best(waiting)
+local batch, suspects = redis.call('SMEMBERS', key.running(worker)), 0
+for _, id in ipairs(batch) do
+  local lost = losses(id)
+  if lost > 1 then return {'blocked'} end
+  suspects = suspects + lost
+end
+
+-- The best over all queues of the first jobs in a waiting set with so many losses, from `least`
+-- to `most`: id, rank, queue, set. It looks at the first hundred.
+local function best(waiting, least, most)
   local id, rank, queue
   for i = 5, #ARGV do
-    local head = redis.call('ZRANGE', waiting(ARGV[i]), 0, 0, 'WITHSCORES')
-    if head[1] and (not rank or tonumber(head[2]) < rank) then
-      id, rank, queue = head[1], tonumber(head[2]), ARGV[i]
+    local head = redis.call('ZRANGE', waiting(ARGV[i]), 0, 99, 'WITHSCORES')
+    for j = 1, #head, 2 do
+      if rank and tonumber(head[j + 1]) >= rank then break end
+      local lost = losses(head[j])
+      if least <= lost and lost <= most then
+        id, rank, queue = head[j], tonumber(head[j + 1]), ARGV[i]
+        break
+      end
     end
   end
-  return id, rank, queue
+  return id, rank, queue, waiting
 end
 
--- Whether this worker may stop taking plain jobs of the queue until its batch is empty.
+-- Whether this worker may be the one of the queue that lets its batch run empty.
 local function may_isolate(queue)
   redis.call('SET', key.isolating(queue), worker, 'NX', 'PX', lease_ms)
   return redis.call('GET', key.isolating(queue)) == worker
@@ -74,21 +79,18 @@ local function take(id, queue, waiting)
   return answer(id)
 end
 
-local plain, plain_rank, plain_queue = best(key.pending)
-local suspect, suspect_rank, suspect_queue = best(key.suspects)
-if not plain and not suspect then return {'empty'} end
-
-if suspects > 0 then
-  if suspect and suspects < few and tonumber(get(suspect, 'losses')[1]) == 1 then
-    return take(suspect, suspect_queue, key.suspects)
-  end
-  return {'blocked'}
+local id, rank, queue, waiting = best(key.pending, 0, 0)
+local suspect, suspect_rank, suspect_queue = best(key.suspects, 1, 1)
+if suspect and suspects < few and (not id or suspect_rank < rank) then
+  id, rank, queue, waiting = suspect, suspect_rank, suspect_queue, key.suspects
 end
-if suspect and (not plain or suspect_rank < plain_rank) then
-  if #batch == 0 then return take(suspect, suspect_queue, key.suspects) end
-  if may_isolate(suspect_queue) or not plain then return {'blocked'} end
+local loner, loner_rank, loner_queue = best(key.suspects, 2, math.huge)
+if loner and (not id or loner_rank < rank) then
+  if #batch == 0 then return take(loner, loner_queue, key.suspects) end
+  if may_isolate(loner_queue) or not id then return {'blocked'} end
 end
-if redis.call('GET', key.isolating(plain_queue)) == worker then
-  redis.call('DEL', key.isolating(plain_queue))
+if not id then return {suspect and 'blocked' or 'empty'} end
+if redis.call('GET', key.isolating(queue)) == worker then
+  redis.call('DEL', key.isolating(queue))
 end
-return take(plain, plain_queue, key.pending)
+return take(id, queue, waiting)

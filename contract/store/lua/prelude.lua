@@ -142,15 +142,15 @@ local function capacity(queue, now, lease_ms)
   return ready, free, slots
 end
 
--- Whether a worker may start a plain job of a queue now: it takes jobs, is neither full nor about
--- to isolate a suspect, and has none in its batch.
+-- Whether a worker may start a plain job of a queue now: it takes jobs, is not full, and neither
+-- isolates a suspect nor is about to.
 local function has_room(worker, queue)
   local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
   local batch = redis.call('SMEMBERS', key.running(worker))
   if row[2] ~= 'ready' or #batch >= tonumber(row[1]) then return false end
   if #batch > 0 and redis.call('GET', key.isolating(queue)) == worker then return false end
   for _, id in ipairs(batch) do
-    if tonumber(get(id, 'losses')[1] or '0') > 0 then return false end
+    if tonumber(get(id, 'losses')[1] or '0') > 1 then return false end
   end
   return true
 end
