@@ -102,7 +102,7 @@ def _after_two_losses(
     connection.redis.delete(keys.SUSPECTS(QUEUE))  # so that the next ones are claimed first
     workers = [attempts(connection, settings, name) for name in ("w1", "w2")]
     held = [claim(worker) for worker in workers]
-    connection.redis.zadd(keys.SUSPECTS(QUEUE), dict.fromkeys(loner, 1))
+    connection.redis.zadd(keys.SUSPECTS(QUEUE), {str(loner[0]): 1})
     return workers, held
 
 

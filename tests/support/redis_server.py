@@ -24,12 +24,17 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """Valkey with an append-only file in ``folder``, as Millrace runs it."""
+    """Valkey with an append-only file in ``folder``, as Millrace runs it.
 
-    def __init__(self, folder: Path, fsync: str = "everysec") -> None:
+    ``reachable`` lets it listen on every address, which only a host of a test's own may.
+    """
+
+    def __init__(self, folder: Path, fsync: str = "everysec", *, reachable: bool = False) -> None:
         self.folder = folder
         self.port = free_port()
         self._fsync = fsync
+        loopback = ["--bind", "127.0.0.1"]
+        self._listen = ["--bind", "*", "--protected-mode", "no"] if reachable else loopback
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -40,6 +45,10 @@ class RedisServer:
     def pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def client(self) -> "redis.Redis":
         """A client that neither retries nor waits."""
@@ -55,7 +64,7 @@ class RedisServer:
 
     def _command(self) -> list[str]:
         return [
-            str(get_binary_path()), "--port", str(self.port), "--bind", "127.0.0.1",
+            str(get_binary_path()), "--port", str(self.port), *self._listen,
             "--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", self._fsync,
             "--maxmemory-policy", "noeviction", "--save", "",
         ]  # fmt: skip
