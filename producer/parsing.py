@@ -107,14 +107,18 @@ def parse_body(model: type[Parsed], value: Any) -> Parsed:
 
 def parse_query(model: type[Parsed], request: Request) -> Parsed:
     """The query string as a ``model``; a name given twice is wrong. InvalidRequestError."""
+    try:
+        given = request.args
+    except UnicodeDecodeError:  # raw bytes; werkzeug takes wrong ones in %XX form by itself
+        raise InvalidRequestError("query: it is not text in UTF-8") from None
     wrong = [
         FieldError(pointer=f"/query/{_escape(name)}", detail="is given more than once")
-        for name, values in request.args.lists()
+        for name, values in given.lists()
         if len(values) > 1
     ]
     if not wrong:
         try:
-            return model.model_validate(request.args.to_dict())
+            return model.model_validate(given.to_dict())
         except ValidationError as error:
             wrong = _fields(error, "/query")
     raise InvalidRequestError(_summary("query", wrong), wrong)
