@@ -43,13 +43,11 @@ def test_a_job_is_accepted_only_when_a_replica_has_it_also_when_the_submit_is_re
     assert not fresh.replayed
     os.kill(group.replica.pid, signal.SIGSTOP)
     try:
-        for _ in range(2):
+        for front in (store, JobStore.connect(there)):  # the second has written nothing itself
             began_s = time.monotonic()
             with pytest.raises(NotReplicatedError):
-                store.submit(new_job(idempotency_key="second"))
+                front.submit(new_job(idempotency_key="second"))
             assert time.monotonic() - began_s < LONGEST_CALL_S
-        with pytest.raises(NotReplicatedError):
-            store.submit(new_job(idempotency_key="first"))
         unasked = JobStore.connect(replace(there, min_replicas=0))
         assert unasked.submit(new_job(idempotency_key="second")).replayed
     finally:
