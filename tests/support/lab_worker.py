@@ -8,7 +8,8 @@ this is in a wheel or an image, so no production process can be told to misbehav
     LAB_DIE_CHANCE probability of that at each call, 1 by default
     LAB_DEATHS     file that gets a JSON line {at_ms, jobs} before each such death
     LAB_POISON     1: prompts with the words poison-kill, poison-hang or poison-memory do so, on the
-                   engine's thread, after their first piece of text
+                   engine's thread, after their first piece of text; poison-error makes the step
+                   fail, of the real engine in its own code
 """
 
 import json
@@ -18,6 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 from contract.job import Claim
@@ -79,7 +81,10 @@ class PoisonableEngine:
     def prompt(self, stored: Mapping[str, Any], parameters: Any, **more: Any) -> Any:
         """The engine's own request, and what harm it does."""
         word = next((word for word in POISONS if word in str(stored)), None)
-        return self._engine.prompt(stored, parameters, **more), word
+        plain = self._engine.prompt(stored, parameters, **more)
+        if word == "poison-error":
+            plain = replace(plain, prompt_tokens=[_OUTSIDE_OF_EVERY_VOCABULARY])
+        return plain, word
 
     def submit(self, request: Any, on_text: OnText | None = None) -> Run[Any, Any]:
         """Run it; a harmful one acts at its first piece of text."""
@@ -103,7 +108,17 @@ def _exhaust_memory() -> None:
         hoard.append(b"x" * (16 << 20))
 
 
-POISONS = {"poison-kill": _kill, "poison-hang": _hang, "poison-memory": _exhaust_memory}
+def _break() -> None:
+    raise RuntimeError("a poison broke the step")
+
+
+POISONS = {
+    "poison-kill": _kill,
+    "poison-hang": _hang,
+    "poison-memory": _exhaust_memory,
+    "poison-error": _break,
+}
+_OUTSIDE_OF_EVERY_VOCABULARY = 10**6
 
 
 def make_worker(settings: Settings, environment: "os._Environ[str]") -> Worker:

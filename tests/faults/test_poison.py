@@ -1,0 +1,113 @@
+"""Jobs that do harm, submitted among many that do none."""
+
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.faults.conftest import Row
+from tests.support.harm import losses_of, toll
+from tests.support.lab import Lab
+from tests.support.ledger import Clients, settle
+from tests.support.memory_group import MemoryGroup, missing
+from tests.support.service import prompt
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(240)
+POISONED = {"LAB_POISON": "1"}
+MOST_WORKERS = 4
+MOST_RERUNS = 2
+LIMIT_BYTES = 1 << 30
+
+
+def test_a_job_that_kills_its_process_is_buried_and_completes_when_redriven_where_it_is_harmless(
+    tmp_path: Path, row: Row
+) -> None:
+    lab = Lab(tmp_path, workers=2, lab=POISONED).start()
+    try:
+        clients = busy(lab)
+        poison = lab.submit(prompt("poison-kill", 200))["id"]
+        dead = lab.finished(poison, timeout_s=90)
+        innocent = clients.stop()
+        done = toll(lab, [poison], innocent, timeout_s=60)
+        row("poison that kills its process, tiny model", done.account, done.note)
+        done.account.check()
+        assert done.account.states == {"completed": len(innocent), "dead": 1}
+        assert done.most_losses <= MOST_WORKERS
+        assert done.most_reruns <= MOST_RERUNS
+        assert_buried(lab, dead, "worker_disconnected")
+
+        lab.lab["LAB_POISON"] = "0"
+        replace_workers(lab)
+        assert lab.http.post(f"/api/v1/jobs/{poison}/redrive").status_code == 202
+        assert lab.finished(poison)["status"] == "completed"
+        again = settle(lab, [poison], timeout_s=5, lives=2)
+        again.check()
+        assert again.most_reruns == 0
+    finally:
+        lab.stop()
+
+
+def test_a_job_that_exhausts_the_address_space_fails_its_engine_and_is_buried(
+    tmp_path: Path, row: Row
+) -> None:
+    limit = ["prlimit", f"--as={LIMIT_BYTES * 2}"]
+    lab = Lab(tmp_path, workers=2, token_s=0.01, lab=POISONED, prefix=limit).start()
+    try:
+        bury_one(lab, row, "memory", "memory up to RLIMIT_AS", "engine_failed")
+        assert set(lab.exits) == {70}
+    finally:
+        lab.stop()
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_job_that_exhausts_the_memory_of_its_cgroup_is_buried(tmp_path: Path, row: Row) -> None:
+    group = MemoryGroup(LIMIT_BYTES)
+    lab = Lab(tmp_path, workers=2, token_s=0.01, lab=POISONED, prefix=group.prefix).start()
+    try:
+        bury_one(lab, row, "memory", "memory up to the OOM killer", "worker_disconnected")
+        assert set(lab.exits) == {-signal.SIGKILL}
+    finally:
+        lab.stop()
+        group.remove()
+
+
+def bury_one(lab: Lab, row: Row, word: str, fault: str, cause: str) -> None:
+    """Submit one poison among innocents, and check what is promised."""
+    clients = busy(lab)
+    poison = lab.submit(prompt(f"poison-{word}", 200))["id"]
+    dead = lab.finished(poison, timeout_s=90)
+    innocent = clients.stop()
+    done = toll(lab, [poison], innocent, timeout_s=60)
+    row(f"poison: {fault}", done.account, done.note)
+    done.account.check()
+    assert done.account.states == {"completed": len(innocent), "dead": 1}
+    assert done.most_losses <= MOST_WORKERS
+    assert done.most_reruns <= MOST_RERUNS
+    assert_buried(lab, dead, cause)
+
+
+def busy(lab: Lab) -> Clients:
+    """Clients whose jobs run everywhere by now."""
+    clients = Clients(lab, in_flight=60).start()
+    eventually(lambda: len(clients.accepted) > 80, timeout_s=60)
+    return clients
+
+
+def assert_buried(lab: Lab, dead: Mapping[str, object], cause: str) -> None:
+    """The dead letter names its cause, and every loss before had that one."""
+    error = dead["error"]
+    assert isinstance(error, Mapping)
+    assert error["code"] == "poisoned"
+    assert error["message"].endswith(f"cause {cause}")
+    assert {loss.cause for loss in losses_of(lab, str(dead["id"]))} == {cause, None}
+
+
+def replace_workers(lab: Lab) -> None:
+    """Let every worker end in order; returns when the new ones are there."""
+    old = list(lab.workers)
+    for worker in old:
+        worker.signal(signal.SIGTERM)
+    eventually(lambda: not any(worker.alive for worker in old), timeout_s=30)
+    eventually(lambda: lab.is_ready(len(old)), timeout_s=60)
