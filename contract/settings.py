@@ -195,6 +195,8 @@ class Settings:
             except ValueError as error:
                 secret = known[name].metadata["parse"] is _redis_url  # it may hold a password
                 wrong.append(f"{name} {error}" if secret else f"{name}={mapping[name]!r} {error}")
+        if values.get("min_replicas") and "redis_url" not in values:
+            wrong.append("MILLRACE_MIN_REPLICAS needs MILLRACE_REDIS_URL: `up` starts no replica")
         if wrong:
             raise SettingsError("; ".join(wrong))
         plain = cls(**values)

@@ -26,7 +26,7 @@ def redis(settings: Settings) -> Iterator[Finding]:
     try:
         require("redis", extra="local")
         facts = read_facts(url)
-        warnings = require_fit(facts, url)
+        warnings = require_fit(facts, settings)
     except MissingDependencyError as error:
         yield Finding(check="redis", level=Level.WARN, detail="not looked at", advice=error.detail)
         return

@@ -5,6 +5,7 @@ from typing import Any
 
 from contract.errors import StoreUnavailableError, StoreUnfitError
 from contract.redis_address import RedisAddress
+from contract.settings import Settings
 
 LEAST_VERSION = (6, 2)
 
@@ -18,6 +19,7 @@ class RedisFacts:
     pid: int | None
     append_only: bool | None
     eviction: str | None
+    replicas: int | None
 
 
 def read_facts(url: str) -> RedisFacts:
@@ -34,22 +36,24 @@ def read_facts(url: str) -> RedisFacts:
     finally:
         client.close()
     append_only, pid = info.get("aof_enabled"), info.get("process_id")
+    replicas = info.get("connected_slaves")
     return RedisFacts(
         name="Valkey" if info.get("server_name") == "valkey" else "Redis",
         version=str(info.get("valkey_version") or info.get("redis_version") or "0"),
         pid=None if pid is None else int(pid),
         append_only=None if append_only is None else bool(int(append_only)),
         eviction=info.get("maxmemory_policy"),
+        replicas=None if replicas is None else int(replicas),
     )
 
 
-def require_fit(facts: RedisFacts, url: str) -> list[str]:
-    """Warnings about a server that may hold jobs.
+def require_fit(facts: RedisFacts, settings: Settings) -> list[str]:
+    """Warnings about the server of ``settings``, which may hold jobs; each is "what; advice".
 
     Raises:
         StoreUnfitError: it is too old, or may drop keys.
     """
-    where = f"{facts.name} {facts.version} at {public_address(url)}"
+    where = f"{facts.name} {facts.version} at {public_address(settings.redis_url)}"
     if version_tuple(facts.version) < LEAST_VERSION:
         least = ".".join(map(str, LEAST_VERSION))
         raise StoreUnfitError(f"{where} is too old: {least} or newer is needed")
@@ -58,11 +62,17 @@ def require_fit(facts: RedisFacts, url: str) -> list[str]:
             f"{where} drops keys when memory is short (maxmemory-policy {facts.eviction}), so it"
             " would lose jobs: set maxmemory-policy noeviction"
         )
+    warnings = []
     if facts.append_only is False:
-        return [
+        warnings.append(
             f"{where} has no append-only file: jobs are lost when it restarts; set appendonly yes"
-        ]
-    return []
+        )
+    if facts.replicas is not None and facts.replicas < settings.min_replicas:
+        warnings.append(
+            f"{where} has {facts.replicas} replicas: every submit gets 503; add some, or lower"
+            f" MILLRACE_MIN_REPLICAS={settings.min_replicas}"
+        )
+    return warnings
 
 
 def version_tuple(version: str) -> tuple[int, ...]:

@@ -94,7 +94,7 @@ class Stack:
             raise StoreUnavailableError(
                 f"{error.detail}: start it, or unset MILLRACE_REDIS_URL to have one started"
             ) from error
-        for warning in require_fit(facts, url):
+        for warning in require_fit(facts, self._settings):
             self._screen.warn(warning)
         self._screen.done(
             f"{facts.name} {facts.version} at {public_address(url)} answers", event="redis"

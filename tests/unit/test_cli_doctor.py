@@ -89,14 +89,23 @@ def test_a_redis_that_drops_keys_fails_and_one_without_a_file_is_a_warning(
     assert "maxmemory-policy allkeys-lru" in found["redis"]["detail"]
 
 
+def test_a_redis_without_the_replicas_that_a_submit_waits_for_is_a_warning(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, redis_server: RedisServer
+) -> None:
+    _, found = examine(capsys, tmp_path, REDIS_URL=redis_server.url, MIN_REPLICAS="1")
+    assert found["redis"]["level"] == "warn"
+    assert "MILLRACE_MIN_REPLICAS=1" in found["redis"]["advice"]
+
+
 def test_a_redis_that_is_not_there_fails_without_its_password(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    url = f"redis://:secret@127.0.0.1:{free_port()}/0"
-    code, found = examine(capsys, tmp_path, REDIS_URL=url)
-    assert code == 1
-    assert found["redis"]["level"] == "fail"
-    assert "secret" not in json.dumps(found)
+    gone = f":secret@127.0.0.1:{free_port()}"
+    for url in (f"redis://{gone}/0", f"redis+sentinel://{gone},127.0.0.1:{free_port()}/primary"):
+        code, found = examine(capsys, tmp_path, REDIS_URL=url)
+        assert code == 1
+        assert found["redis"]["level"] == "fail"
+        assert "secret" not in json.dumps(found)
 
 
 def test_a_gpu_that_is_asked_for_and_not_there_fails(

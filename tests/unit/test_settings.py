@@ -65,8 +65,17 @@ def test_a_password_in_the_redis_url_is_shown_nowhere() -> None:
     with pytest.raises(SettingsError) as raised:
         Settings.from_mapping({"MILLRACE_REDIS_URL": "http://:hunter2@host"})
     assert "hunter2" not in raised.value.detail
-    settings = Settings.from_mapping({"MILLRACE_REDIS_URL": "redis://:hunter2@host:6379/0"})
-    assert "hunter2" not in repr(settings)
+    for url in ("redis://:hunter2@host:6379/0", "redis+sentinel://me:hunter2@one,two:1/primary"):
+        settings = Settings.from_mapping({"MILLRACE_REDIS_URL": url})
+        assert settings.redis_url == url
+        assert "hunter2" not in repr(settings)
+
+
+def test_waiting_for_replicas_needs_a_redis_that_may_have_some() -> None:
+    with pytest.raises(SettingsError, match="MILLRACE_MIN_REPLICAS needs MILLRACE_REDIS_URL"):
+        Settings.from_mapping({"MILLRACE_MIN_REPLICAS": "1"})
+    there = {"MILLRACE_MIN_REPLICAS": "1", "MILLRACE_REDIS_URL": "redis://host"}
+    assert Settings.from_mapping(there).min_replicas == 1
 
 
 def test_several_models_are_separated_by_commas() -> None:
