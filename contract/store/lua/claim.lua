@@ -47,7 +47,9 @@ local function best(waiting, least, most)
     for j = 1, #head, 2 do
       if rank and tonumber(head[j + 1]) >= rank then break end
       local lost = losses(head[j])
-      if least <= lost and lost <= most then
+      if redis.call('EXISTS', key.job(head[j])) == 0 then
+        redis.call('ZREM', waiting(ARGV[i]), head[j]) -- its record was deleted by hand
+      elseif least <= lost and lost <= most then
         id, rank, queue = head[j], tonumber(head[j + 1]), ARGV[i]
         break
       end

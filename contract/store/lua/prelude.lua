@@ -60,24 +60,32 @@ local function requeue(id, cause)
   emit(id, 'status', job[2], cjson.encode({status = 'queued', cause = cause}))
 end
 
--- The one terminal record of a job. `fields` is a flat list for HSET.
+-- The one terminal record of a job. `fields` is a flat list for HSET. False when there is no
+-- record: what somebody deleted by hand must not stop the others.
 local function close(id, state, now, ttl_ms, fields)
   local job = get(id, 'state', 'sequence', 'attempt', 'leader')
-  withdraw(id)
   redis.call('ZREM', key.deadlines(), id)
+  if not job[1] then return false end
+  withdraw(id)
   move(id, job[2], job[1], state)
   redis.call('HDEL', key.job(id), 'leader', 'error') -- that of a retried attempt
   redis.call('HSET', key.job(id), 'finished_ms', now, 'expires_ms', now + ttl_ms, unpack(fields))
   redis.call('ZADD', key.expiring(), now + ttl_ms, id)
   emit(id, 'done', job[3], cjson.encode({status = state}))
   count('jobs_' .. state)
+  return true
 end
 
 -- The best follower of a leader that ended without a result runs in its place.
 local function hand_over(id)
   local print = get(id, 'fingerprint')[1]
   if not print or redis.call('GET', key.leader(print)) ~= id then return nil end
-  local heirs = redis.call('ZRANGE', key.followers(id), 0, -1, 'WITHSCORES')
+  local heirs, followers = {}, redis.call('ZRANGE', key.followers(id), 0, -1, 'WITHSCORES')
+  for i = 1, #followers, 2 do
+    if redis.call('EXISTS', key.job(followers[i])) == 1 then
+      heirs[#heirs + 1], heirs[#heirs + 2] = followers[i], followers[i + 1]
+    end
+  end
   redis.call('DEL', key.followers(id), key.leader(print))
   local heir = heirs[1]
   if not heir then return nil end
@@ -95,7 +103,9 @@ end
 -- A dead letter: failed for good, kept aside with its cause until it is redriven.
 local function bury(id, now, ttl_ms, err)
   local job = get(id, 'sequence')
-  close(id, 'failed', now, math.max(ttl_ms, WEEK_MS), {'error', err, 'dead', '1'})
+  if not close(id, 'failed', now, math.max(ttl_ms, WEEK_MS), {'error', err, 'dead', '1'}) then
+    return
+  end
   redis.call('ZADD', key.dead(), job[1], id)
   count('jobs_dead')
 end

@@ -14,7 +14,8 @@
 --        5 1 when the connections could be listed, 6 the server's run id or '',
 --        7.. workers with a named connection
 -- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'expired', job}
---         | {'given_back', job} | {'retried', job} | {'worker', id} | {'hints', queue, n}, …}
+--         | {'given_back', job} | {'retried', job} | {'worker', id} | {'hints', queue, n}
+--         | {'orphan', job}: its record was deleted by hand, …}
 local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
 local earlier = redis.call('HMGET', key.reaped(), 'at', 'gap_end', 'server')
@@ -102,20 +103,24 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.deadlines(), '-inf', now, 'LIMIT', 0, 500)) do
   local worker = get(id, 'worker')[1]
-  close(id, 'expired', now, ttl_ms, {'error', cjson.encode({code = 'deadline_exceeded',
-    retryable = false, message = 'the deadline passed before the job was done'})})
+  local ended = close(id, 'expired', now, ttl_ms, {'error', cjson.encode({retryable = false,
+    code = 'deadline_exceeded', message = 'the deadline passed before the job was done'})})
   if worker then redis.call('PUBLISH', key.control(worker), id) end
-  end_with_heir(id)
-  say('expired', id)
+  if ended then end_with_heir(id) end
+  say(ended and 'expired' or 'orphan', id)
 end
 
 local queues = redis.call('HKEYS', key.queues())
 for _, queue in ipairs(queues) do
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.retrying(queue), '-inf', now, 'LIMIT', 0, 500)) do
     redis.call('ZREM', key.retrying(queue), id)
-    enqueue(id)
-    urgent[queue] = true
-    say('retried', id)
+    if redis.call('EXISTS', key.job(id)) == 1 then
+      enqueue(id)
+      urgent[queue] = true
+      say('retried', id)
+    else
+      say('orphan', id)
+    end
   end
 end
 
