@@ -40,8 +40,7 @@ def test_few_suspects_share_a_batch_and_the_last_run_alone(
     assert claim(third).job_id == suspects[2]
     lose_worker(connection, reaper, "w2")
 
-    with pytest.raises(ClaimBlocked):
-        claim(third)  # makes room for the first, which must be alone
+    assert claim(third).job_id == innocents[0]  # leaves the first, which must be alone, to others
     fourth = attempts(connection, settings, "w4")
     alone = claim(fourth)
     assert alone.job_id == suspects[0]
@@ -70,6 +69,7 @@ def test_one_busy_worker_at_a_time_drains_for_a_job_that_must_be_alone(
 ) -> None:
     jobs = [store.submit(new_job()).job.id for _ in range(5)]
     workers, held = _after_two_losses(connection, settings, reaper)
+    _await_no_longer(connection)
     with pytest.raises(ClaimBlocked):
         claim(workers[0])  # makes room
     assert claim(workers[1]).job_id == jobs[3]  # goes on with plain jobs
@@ -83,12 +83,59 @@ def test_a_worker_that_dies_while_it_makes_room_leaves_that_to_another(
     for _ in range(5):
         store.submit(new_job())
     workers, _ = _after_two_losses(connection, settings, reaper)
+    _await_no_longer(connection)
     with pytest.raises(ClaimBlocked):
         claim(workers[0])
     lose_worker(connection, reaper, "w1")
     # What that one lost starts at once; the job that must be alone has the better rank.
     with pytest.raises(ClaimBlocked):
         claim(workers[1])
+
+
+def test_a_job_that_must_be_alone_is_left_to_a_new_worker_while_one_is_awaited(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    jobs = [store.submit(new_job()).job.id for _ in range(6)]
+    workers, _ = _after_two_losses(connection, settings, reaper)
+    assert [claim(worker).job_id for worker in workers] == jobs[3:5]  # both go on
+    assert claim(attempts(connection, settings, "new")).job_id == jobs[0]
+
+
+def test_the_last_worker_serves_the_others_first_while_another_one_is_awaited(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    loner, *others = (store.submit(new_job()).job.id for _ in range(3))
+    for name in ("v1", "v2"):
+        claim(attempts(connection, settings, name))
+        lose_worker(connection, reaper, name)
+    last = attempts(connection, settings, "w1")
+    held = claim(last)
+    assert held.job_id == others[0]
+    _await_no_longer(connection)
+    with pytest.raises(ClaimBlocked):
+        claim(last)
+    assert finish(last, held)
+    assert claim(last).job_id == loner
+
+
+def test_jobs_that_must_be_alone_leave_half_of_the_workers_to_others(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    jobs = [store.submit(new_job()).job.id for _ in range(4)]
+    for name in ("v1", "v2"):
+        lost = attempts(connection, settings, name)
+        for _ in jobs:
+            claim(lost)
+        lose_worker(connection, reaper, name)
+    plain = [store.submit(new_job()).job.id for _ in range(2)]
+    workers = [attempts(connection, settings, f"w{n}") for n in range(4)]
+    assert [claim(worker).job_id for worker in workers] == [*jobs[:2], *plain]
+
+
+def _await_no_longer(connection: Connection) -> None:
+    """Let the half of a lease pass in which a new worker is awaited."""
+    assert connection.redis.pttl(keys.ISOLATING(QUEUE)) > 0
+    connection.redis.delete(keys.ISOLATING(QUEUE))
 
 
 def _after_two_losses(

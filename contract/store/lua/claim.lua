@@ -3,7 +3,9 @@
 --
 -- A job that lost its worker is a suspect. After one loss it starts wherever few suspects run,
 -- after two it runs alone. An idle worker takes it directly; of the busy ones one per queue (the
--- holder of `isolating`) takes nothing that is behind it in rank until its batch is empty.
+-- holder of `isolating`) takes nothing that is behind it in rank until its batch is empty. While
+-- others wait, at most half of the workers run such jobs (at least one does), and for half a lease
+-- after a loss (REAP holds `isolating`) it is not the last worker and no busy one: a new one comes.
 -- KEYS   none
 -- ARGV   1 worker, 2 nonce, 3 lease in ms, 4 most suspects in one batch, 5.. queues with room
 -- RETURN {'claimed', id, attempt, queue, task, input, parameters} | {'empty'}
@@ -64,6 +66,20 @@ local function may_isolate(queue)
   return redis.call('GET', key.isolating(queue)) == worker
 end
 
+-- Whether jobs that must be alone have all the workers of the queue that they may have now.
+local function loners_have_enough(queue)
+  local ready, alone = 0, 0
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')) do
+    if redis.call('HGET', key.worker(other), 'state') == 'ready' then ready = ready + 1 end
+    if redis.call('SCARD', key.running(other)) == 1
+      and losses(redis.call('SMEMBERS', key.running(other))[1]) > 1 then
+      alone = alone + 1
+    end
+  end
+  local awaited = redis.call('GET', key.isolating(queue)) == NEWCOMER
+  return alone >= math.max(awaited and 0 or 1, math.floor(ready / 2))
+end
+
 local function take(id, queue, waiting)
   redis.call('ZREM', waiting(queue), id)
   local attempt = redis.call('HINCRBY', key.job(id), 'attempt', 1)
@@ -87,7 +103,7 @@ if suspect and suspects < few and (not id or suspect_rank < rank) then
   id, rank, queue, waiting = suspect, suspect_rank, suspect_queue, key.suspects
 end
 local loner, loner_rank, loner_queue = best(key.suspects, 2, math.huge)
-if loner and (not id or loner_rank < rank) then
+if loner and (not id or loner_rank < rank and not loners_have_enough(loner_queue)) then
   if #batch == 0 then return take(loner, loner_queue, key.suspects) end
   if may_isolate(loner_queue) or not id then return {'blocked'} end
 end

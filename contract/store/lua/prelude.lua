@@ -4,6 +4,7 @@
 local WEEK_MS = 7 * 24 * 3600 * 1000
 local BUCKET_MS = 5000
 local RATE_BUCKETS = 12
+local NEWCOMER = 'a worker that is idle' -- holds `isolating` for whoever takes a lost one's place
 
 local function now_ms()
   local time = redis.call('TIME')

@@ -67,6 +67,15 @@ local function bury_poison(id, losses, worker, cause)
   end
 end
 
+-- What must be alone now may cost the next worker too. That should be one that takes the place of
+-- the lost one, not one that is of use to others, unless none comes for half a lease.
+local function await_newcomer(queue, lost)
+  local holder = redis.call('GET', key.isolating(queue))
+  if not holder or holder == lost then
+    redis.call('SET', key.isolating(queue), NEWCOMER, 'PX', math.ceil(lease_ms / 2))
+  end
+end
+
 local function lose(id, worker, cause)
   local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
   if job[4] ~= 'in_progress' then
@@ -84,6 +93,7 @@ local function lose(id, worker, cause)
     requeue(id, cause)
     enqueue(id)
     urgent[job[2]] = true
+    if losses >= 2 then await_newcomer(job[2], worker) end
     say('lost', id, worker, cause, 'queued')
   end
 end
