@@ -33,8 +33,9 @@ check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths
 		$$(find $(PACKAGES) tests -name '*.py') || failed=1; \
 	exit $$failed
 
-faults: .venv/.ready-dev  ## The fault tests at their full length
-	@exec $(BIN)/python -m pytest tests/faults --full $(ARGS)
+# Two processes: one soaks for 20 minutes, the other does everything else meanwhile.
+faults: .venv/.ready-dev  ## The fault tests at their full length, in half an hour
+	@exec $(BIN)/python -m pytest tests/faults --full -n 2 --dist loadgroup $(ARGS)
 
 bench: .venv/.ready-dev  ## Tokens/s through HTTP and the queue, against the bare engine
 	@exec $(BIN)/python -m benchmarks $(ARGS)

@@ -61,35 +61,6 @@ def two_live(stack: Stack, killed: set[int]) -> list[dict[str, Any]]:
     return rows if len(rows) == 2 else []
 
 
-def test_a_worker_frozen_past_its_lease_changes_nothing_when_it_wakes(tmp_path: Path) -> None:
-    stack = Stack(tmp_path, workers=2, MILLRACE_SLOTS="4", MILLRACE_LEASE_S="2").start()
-    try:
-        jobs = [stack.submit(prompt(f"story {n}", 900))["id"] for n in range(8)]
-        rows = eventually(
-            lambda: [w for w in stack.worker_rows() if stack.running_on(w["id"])], timeout_s=20
-        )
-        frozen = rows[0]
-        held = stack.running_on(frozen["id"])
-        os.kill(frozen["pid"], signal.SIGSTOP)
-        finished = {job: stack.finished(job) for job in jobs}
-        assert {job["status"] for job in finished.values()} == {"completed"}
-        moved = [job for job in held if finished[job]["worker"] != frozen["id"]]
-        assert moved
-        before = {job: stack.store.read_events({job: "0-0"})[job] for job in moved}
-        os.kill(frozen["pid"], signal.SIGCONT)
-        woken = eventually(
-            lambda: [w for w in stack.worker_rows() if w["pid"] == frozen["pid"]], timeout_s=20
-        )
-        assert woken[0]["running"] == 0
-        # It works again, so what it still had in hand has been refused by now.
-        assert stack.finished(stack.submit(prompt("after", 8))["id"])["status"] == "completed"
-        for job in moved:
-            assert stack.store.read_events({job: "0-0"})[job] == before[job]
-            assert stack.job(job)["output"] == finished[job]["output"]
-    finally:
-        stack.stop()
-
-
 def test_a_running_generation_stops_within_a_second_of_its_cancel(stack: Stack) -> None:
     job = stack.submit(prompt("a long story", 900))["id"]
     eventually(lambda: stack.job(job)["progress"])
