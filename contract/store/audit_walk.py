@@ -17,7 +17,7 @@ _RUNNING = frozenset({JobState.IN_PROGRESS})
 
 #: Sets of jobs: the states of a job that belongs in one, and the field of its record that names
 #: the set's owner (the last part of the key).
-_SETS: Mapping[keys.Key, tuple[frozenset[JobState], str]] = {
+SETS: Mapping[keys.Key, tuple[frozenset[JobState], str]] = {
     keys.DEAD: (frozenset({JobState.FAILED}), ""),
     keys.DEADLINES: (_LIVE, ""),
     keys.EXPIRING: (TERMINAL, ""),
@@ -32,15 +32,11 @@ _SETS: Mapping[keys.Key, tuple[frozenset[JobState], str]] = {
 }
 
 #: Families whose keys end by themselves.
-_MORTAL = frozenset(
-    {
-        keys.CACHE, keys.CLAIMED, keys.DEVICE, keys.FINISHED, keys.GONE, keys.IDEMPOTENCY,
-        keys.ISOLATING, keys.WORKER,
-    }
-)  # fmt: skip
+_ENDLESS = ("none", keys.UNTIL_REAPED, keys.EVENTS.ttl, keys.JOB.ttl)
+MORTAL = frozenset(family for family in keys.ALL if family.ttl not in _ENDLESS)
 
 #: Families whose keys say, by being there, that something else is.
-_TELLING = frozenset(
+TELLING = frozenset(
     {
         keys.EVENTS, keys.FOLLOWING, keys.JOB, keys.LEADER, keys.PENDING, keys.RETRYING,
         keys.RUNNING, keys.SERVING, keys.SUSPECTS,
@@ -92,10 +88,10 @@ def walk(connection: Connection, lease_ms: int) -> Iterator[tuple[Check, list[st
         yield streams, ids
     for family, rests in _families(connection):
         prefix = _prefix(family)
-        if family in _TELLING or family in _MORTAL:
-            arguments = (family.name, prefix, int(family in _MORTAL))
+        if family in TELLING or family in MORTAL:
+            arguments = (family.name, prefix, int(family in MORTAL))
             yield Check(script="audit_keys", arguments=arguments, most=_KEYS, where=prefix), rests
-        if family in _SETS:
+        if family in SETS:
             for rest in rests:
                 yield from _members(connection, family, rest)
     yield Check(script="audit_hints", arguments=(lease_ms,), most=1), []
@@ -140,7 +136,7 @@ def _members(
     connection: Connection, family: keys.Key, owner: str
 ) -> Iterator[tuple[Check, list[str]]]:
     name = _prefix(family) + owner
-    states, field = _SETS[family]
+    states, field = SETS[family]
     arguments = (name, f",{','.join(sorted(states))},", field, owner)
     check = Check(script="audit_members", arguments=arguments, most=_MEMBERS, where=name)
     scan: Any = connection.redis.sscan if family is keys.RUNNING else connection.redis.zscan

@@ -13,6 +13,7 @@ from contract.settings import Settings
 from contract.store import Connection, ReapStore
 from contract.store.audit import audit
 from contract.store.audit_report import KINDS, Audit
+from contract.store.audit_walk import MORTAL, SETS, TELLING
 from tests.support.attempts import attempts, finish
 from tests.support.audited import Scene, scene
 from tests.support.jobs import QUEUE, new_job
@@ -139,6 +140,12 @@ def whole(connection: Connection, settings: Settings) -> Scene:
 
 def test_every_kind_of_finding_has_damage_that_it_names() -> None:
     assert set(DAMAGE) == set(KINDS)
+
+
+def test_no_set_or_stream_that_outlives_its_job_is_left_out() -> None:
+    looked_at = {*SETS, *TELLING, *MORTAL, keys.INDEX}
+    kept = {k for k in keys.ALL if k.type.startswith(("zset", "set", "stream"))}
+    assert kept - looked_at == {keys.WORKERS, keys.CACHED}
 
 
 @pytest.mark.parametrize("kind", KINDS)
