@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from contract import keys
 from contract.job import Job, JobState
 from contract.queues import HintPublisher, queue_name
 from contract.settings import Settings
@@ -121,6 +122,7 @@ def test_a_redis_that_is_gone_stops_no_run_and_gets_the_result_when_it_is_back(r
 
 
 def test_a_worker_that_stood_still_itself_blames_neither_redis_nor_its_engine(rig: Rig) -> None:
+    eventually(lambda: rig.store.connection.redis.exists(keys.REAPED()))  # the gap can be seen
     job = rig.running(tokens=60)
     rig.worker.signal(signal.SIGSTOP)
     time.sleep(2 * LEASE_S)  # nobody else reaps here, so the job is still this worker's own
