@@ -172,9 +172,9 @@ class StoreReplacedError(StoreUnavailableError):
 
 
 class NotReplicatedError(StoreUnavailableError):
-    """The job is recorded, but too few replicas have it for the submit to be answered 202.
+    """A submit or a cancel is done, but too few replicas know for it to be promised.
 
-    Repeated with the same Idempotency-Key, the submit waits for them again.
+    Repeated (a submit with the same Idempotency-Key), it waits for them again.
     """
 
     code = "not_replicated"

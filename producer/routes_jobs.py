@@ -142,7 +142,11 @@ def add_actions(api: Api, front: Front) -> None:
     )
 
     @api.operation(
-        "POST", f"{JOBS_PATH}/<job_id>/cancel", tag="jobs", replies=(acted,), errors=_READING
+        "POST",
+        f"{JOBS_PATH}/<job_id>/cancel",
+        tag="jobs",
+        replies=(acted,),
+        errors=(*_READING, errors.NotReplicatedError),
     )
     def cancel_job(job_id: str) -> Answer:
         """Cancel a job.

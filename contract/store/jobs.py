@@ -74,8 +74,8 @@ class JobStore:
         s = self._settings
         identity = self.connection.identity
         known = identity.known()
-        answer = self._submit(
-            new.id, new.queue, new.model, new.model_version, new.digest, new.task,
+        answer = self._promise(
+            "submit", new.id, new.queue, new.model, new.model_version, new.digest, new.task,
             _dumps(new.input), _dumps(new.parameters), new.priority, _dumps(new.metadata),
             None if new.deadline_s is None else int(new.deadline_s * 1000),
             new.fingerprint if s.cache_ttl_s > 0 else None,
@@ -105,18 +105,19 @@ class JobStore:
             retry_after_s=_retry_after_s(answer[2]),
         )
 
-    def _submit(self, *arguments: Any) -> Any:
-        """SUBMIT, and wait until as many replicas have the job as MILLRACE_MIN_REPLICAS asks."""
+    def _promise(self, script: str, *arguments: Any) -> Any:
+        """Call SUBMIT or CANCEL, and wait for as many replicas as MILLRACE_MIN_REPLICAS asks."""
         wanted = self._settings.min_replicas
         if wanted == 0:
-            return self.connection.run("submit", *arguments)
+            return self.connection.run(script, *arguments)
         answer, reached = self.connection.run_replicated(
-            "submit", *arguments, replicas=wanted, timeout_s=_REPLICAS_TIMEOUT_S
+            script, *arguments, replicas=wanted, timeout_s=_REPLICAS_TIMEOUT_S
         )
-        if answer[0] in ("recorded", "replayed") and reached < wanted:
+        refused = isinstance(answer, list) and answer[0] not in ("recorded", "replayed")
+        if reached < wanted and not refused and answer is not None:
             raise NotReplicatedError(
-                f"the job is on {reached} replicas, {wanted} are asked for: repeat the request"
-                " with its Idempotency-Key"
+                f"{reached} replicas have it, {wanted} must: repeat the request, a submit with its"
+                " Idempotency-Key"
             )
         return answer
 
@@ -180,8 +181,9 @@ class JobStore:
 
         Raises:
             UnknownJobError, JobGoneError
+            NotReplicatedError: it is cancelled, but too few replicas know.
         """
-        queue = self.connection.run("cancel", job_id, self._ttl_ms)
+        queue = self._promise("cancel", job_id, self._ttl_ms)
         return self.get(job_id), queue or None
 
     def redrive(self, job_id: str) -> Job:

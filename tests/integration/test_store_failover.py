@@ -35,7 +35,7 @@ def there(group: SentinelGroup, settings: Settings) -> Settings:
     return replace(settings, redis_url=group.url, min_replicas=1)
 
 
-def test_a_job_is_accepted_only_when_a_replica_has_it_also_when_the_submit_is_repeated(
+def test_a_job_is_accepted_or_cancelled_only_when_a_replica_knows_also_when_that_is_repeated(
     group: SentinelGroup, there: Settings
 ) -> None:
     store = JobStore.connect(there)
@@ -50,9 +50,12 @@ def test_a_job_is_accepted_only_when_a_replica_has_it_also_when_the_submit_is_re
             assert time.monotonic() - began_s < LONGEST_CALL_S
         unasked = JobStore.connect(replace(there, min_replicas=0))
         assert unasked.submit(new_job(idempotency_key="second")).replayed
+        with pytest.raises(NotReplicatedError):
+            store.cancel(fresh.job.id)
     finally:
         os.kill(group.replica.pid, signal.SIGCONT)
     assert eventually(lambda: _replayed(store, "second"))
+    assert store.cancel(fresh.job.id)[0].state == "cancelled"
     assert len(store.list_jobs(state=None, model=None, limit=9, after=None).items) == 2
 
 
@@ -76,7 +79,7 @@ def test_a_failover_costs_no_worker_its_jobs_and_the_old_primary_gets_no_writes(
     old.start()
     assert old.role() == "master"  # until a Sentinel tells it otherwise, some seconds from now
     eventually(lambda: _beats(worker, held.job_id, held.attempt), timeout_s=10)
-    # A reaper that saw nothing of it, and a worker that is not connected again.
+    # A reaper that saw nothing of the failover, and a worker without its named connection.
     newcomer = ReapStore(Connection(there.redis_url), there)
     end_s = time.monotonic() + 1.5
     while time.monotonic() < end_s:

@@ -151,6 +151,7 @@ class SentinelGroup(RedisServer):
         eventually(lambda: new.role() == "master", timeout_s=20)
         promoted_s = time.monotonic()
         new.client().config_set("masterauth", self._password or "")
+        new.client().config_rewrite()  # the Sentinel's has kept the wrong one
         return old, promoted_s
 
     def kill(self) -> None:
