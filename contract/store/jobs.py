@@ -100,8 +100,11 @@ class JobStore:
                 )
             case "no_worker":
                 raise NoWorkerError(f"no worker serves {new.model}; try again when one is up")
+        full = f"{answer[1]} jobs wait for {new.model}, the limit is {s.max_backlog}"
+        if answer[1] < s.max_backlog:
+            full += "; the places left are held for clients who were told to come back now"
         raise QueueFullError(
-            f"{answer[1]} jobs wait for {new.model}, the limit is {s.max_backlog}",
+            full,
             retry_after_s=_retry_after_s(answer[2]),
         )
 
