@@ -73,6 +73,7 @@ def _record(report: "Audit") -> dict[str, Any]:
 def _show(display: Display, report: "Audit") -> None:
     totals = report.totals
     rows = [(state.value, totals.present[state], totals.ended.get(state, "")) for state in JobState]
+    rows.append(("dead letters", totals.dead, ""))
     display.table(("jobs", "in Redis", "ever"), rows, empty="")
     display.text(_equation(totals))
     if totals.removed is None:

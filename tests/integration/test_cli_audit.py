@@ -39,6 +39,7 @@ def test_a_store_in_order_passes_and_its_equation_is_shown(
     assert "+ 4 queued + 1 in_progress, exactly" in out
     assert "11 submitted - 0 past their retention = 11 in Redis, exactly" in out
     assert re.search(r"nothing is lost: looked at 11 records and \d+ keys", out)
+    assert re.search(r"^dead letters +1$", out, re.MULTILINE)
     assert whole["done"] not in out
 
 
