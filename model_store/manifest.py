@@ -12,6 +12,16 @@ from contract.errors import InvalidModelError
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
+_KINDS: Mapping[str, type] = {
+    "form": str,
+    "device": str,
+    "context_length": int,
+    "max_token_bytes": int,
+    "has_chat_template": bool,
+    "quality": dict,
+    "source": dict,
+    "created_at": str,
+}
 TASKS = ("generate", "embed")
 
 UNBOUNDED_TOKEN_BYTES = 2**31 - 1
@@ -95,7 +105,14 @@ class Manifest:
         try:
             record = json.loads(text)
             manifest = _read_record(record)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise InvalidModelError(f"{where} is not a model manifest: {error!r}") from error
         if record.get("digest") != manifest.digest():
             raise InvalidModelError(f"{where}: the digest is not the digest of its file table")
@@ -107,6 +124,11 @@ def _read_record(record: Mapping[str, Any]) -> Manifest:
         raise ValueError(f"format {record['format']!r} is not {FORMAT}")
     if record["task"] not in TASKS:
         raise ValueError(f"task {record['task']!r} is not one of {TASKS}")
+    for name, kind in _KINDS.items():
+        if type(record.get(name, kind())) is not kind:
+            raise TypeError(f"{name} is not of the kind {kind.__name__!r}")
+    if min(record["context_length"], record["max_token_bytes"]) < 1:
+        raise ValueError("a limit of tokens or bytes is below 1")
     known = {each.name for each in dataclasses.fields(Manifest)}
     values = {key: value for key, value in record.items() if key in known}
     values["files"] = {

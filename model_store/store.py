@@ -188,7 +188,10 @@ class ModelStore:
         """Move the staged folder to the next number of ``name`` and return the number."""
         counter = self.root / name / _LAST_VERSION
         counter.parent.mkdir(parents=True, exist_ok=True)
-        last = int(counter.read_text()) if counter.exists() else 0
+        try:
+            last = int(counter.read_text()) if counter.exists() else 0
+        except ValueError as error:
+            raise InvalidModelError(f"{counter} is not a number: {error}") from error
         number = max([last, *self._numbers(name)]) + 1
         alias_table.replace_file(counter, f"{number}\n")
         alias_table.replace_file(folder / MANIFEST_NAME, manifest.to_json())

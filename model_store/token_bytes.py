@@ -19,6 +19,13 @@ def max_token_bytes(folder: Path) -> int:
     token may swallow the spaces beside it.
     """
     record = read_object(folder / TOKENIZER_FILE)
+    try:
+        return _most_bytes(record)
+    except (AttributeError, LookupError, TypeError):
+        return UNBOUNDED_TOKEN_BYTES  # it is written in a way of which nothing is known
+
+
+def _most_bytes(record: dict[str, Any]) -> int:
     model, added = record["model"], record.get("added_tokens") or []
     swallows = any(token.get("lstrip") or token.get("rstrip") for token in added)
     if model.get("type") != "BPE" or swallows or _may_shorten(record.get("normalizer")):

@@ -1,6 +1,7 @@
 """Text to token ids and back, with the tokenizer and the chat template of one version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,8 @@ class TextTokenizer:
     def load(cls, folder: Path) -> "TextTokenizer":
         """Read ``tokenizer.json`` and what lies beside it. Raises InvalidModelError."""
         path = folder / TOKENIZER_FILE
-        try:
+        with _translated(f"{path} is not a tokenizer"):
             tokenizer = Tokenizer.from_file(str(path))
-        # The binding raises bare Exception for a file that is missing or not a tokenizer.
-        except Exception as error:
-            raise InvalidModelError(f"{path} is not a tokenizer: {error}") from error
         config = _read_json(folder / TOKENIZER_CONFIG_FILE)
         source = _template_source(folder, config)
         template = ChatTemplate(source, _special_tokens(config)) if source else None
@@ -51,12 +49,14 @@ class TextTokenizer:
 
     def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
         """Token ids of a text; ``special_tokens`` adds what the model wants around a text."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special_tokens).ids
+        with _translated("the tokenizer contradicts itself"):
+            ids: list[int] = self._tokenizer.encode(text, add_special_tokens=special_tokens).ids
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without special tokens; U+FFFD stands for half a character."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        with _translated("the tokenizer contradicts itself"):
+            text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
         return text
 
     def render_chat(self, messages: Sequence[Mapping[str, Any]]) -> str:
@@ -75,6 +75,21 @@ class TextTokenizer:
             # A template writes its own special tokens.
             return self.encode(self.render_chat(stored_input["messages"]), special_tokens=False)
         return self.encode(stored_input["prompt"])
+
+
+@contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """The binding's errors as InvalidModelError.
+
+    It raises bare Exception for most faults; for a tokenizer that contradicts itself it panics,
+    which is no Exception.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise InvalidModelError(f"{what}: {error}") from error
+        raise
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from contract.errors import InvalidModelError, ModelTamperedError
 from model_store.manifest import MANIFEST_NAME, FileEntry
 
 _CHUNK_BYTES = 1 << 20
+_MOST_NAME_BYTES = 255
+_MOST_PATH_BYTES = 1024
 
 
 def tabulate(folder: Path) -> dict[str, FileEntry]:
@@ -50,8 +52,17 @@ def hash_file(path: Path) -> str:
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative path names a place below its folder: no root, no ``..``, no backslash."""
+    """Whether a relative path names a place below its folder: no root, no ``..``, no backslash.
+
+    What no file system takes as a name is not inside either.
+    """
     parts = PurePosixPath(name).parts
+    try:
+        sizes = [len(part.encode()) for part in parts]
+    except UnicodeEncodeError:
+        return False
+    if "\0" in name or sum(sizes) > _MOST_PATH_BYTES or max(sizes, default=0) > _MOST_NAME_BYTES:
+        return False
     return bool(parts) and "\\" not in name and parts[0] != "/" and ".." not in parts
 
 

@@ -10,6 +10,7 @@ import onnx
 from contract.errors import ModelImportError
 from model_store.export.genai_config import session_options
 from model_store.export.graph import FLOAT16, MODEL_FILE
+from model_store.export.numbers import require_whole
 from model_store.importing.golden import (
     GOLDEN_TOKENS,
     QUESTIONS,
@@ -48,11 +49,13 @@ def finish_generate(task: ImportTask, folder: Path) -> ModelVersion:
     try:
         context_length = int(config["model"]["context_length"])
         paged, file_name = is_paged(config), config["model"]["decoder"]["filename"]
-        head_size = config["model"]["decoder"]["head_size"]
-    except (KeyError, TypeError, ValueError) as error:
+        head_size = int(config["model"]["decoder"]["head_size"])
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ModelImportError(
             f"{GENAI_CONFIG_FILE} does not describe a decoder: {error!r}"
         ) from error
+    require_whole("context_length", context_length, least=1, most=1 << 24)
+    require_whole("head_size", head_size, least=1, most=1 << 10)
     others = set(config["model"]) & {"encoder", "vision", "speech", "embedding"}
     if others or "pipeline" in config["model"]["decoder"]:
         raise ModelImportError(f"only a plain decoder can be served, not {sorted(others)}")

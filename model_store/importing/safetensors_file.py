@@ -12,6 +12,7 @@ import numpy as np
 from contract.errors import ModelImportError
 from model_store.export.weights import Float32
 from model_store.json_file import read_object
+from model_store.verify import is_inside
 
 _HEADER_LIMIT_BYTES = 100_000_000
 _TYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "BF16": "<u2"}
@@ -53,7 +54,7 @@ class SafetensorsFiles:
         else:
             names = {SINGLE_FILE}
         for name in names:
-            if Path(name).name != name or not (folder / name).is_file():
+            if "/" in name or not is_inside(name) or not (folder / name).is_file():
                 raise ModelImportError(f"{folder} has no file {name!r} with weights")
         return cls(folder / name for name in sorted(names))
 

@@ -32,6 +32,7 @@ from model_store.store import ModelStore
 from model_store.token_bytes import max_token_bytes
 from model_store.tokenizer import TextTokenizer
 from tests.support.models import bert_weights
+from tests.support.versions import add
 
 _MEMORY_BYTES = 1 << 30  # on top of what the libraries have taken
 _MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "a\n{{b}}"}]
@@ -101,8 +102,11 @@ def import_onnx(folder: Path) -> None:
 def read_store(root: Path) -> None:
     """Whatever a front or a worker asks of a store."""
     store = ModelStore(root)
-    for each in (store.models, store.served, lambda: store.verify("m"), lambda: store.promote("m")):
-        each()
+    store.models()
+    store.served()
+    store.verify("m")
+    store.promote("m")
+    add(store, "three")
 
 
 READERS: dict[str, Callable[[Path], None]] = {

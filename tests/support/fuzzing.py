@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-_FULL = 8  # times as many examples
+_FULL = 5  # times as many examples
 
 #: Sizes, counts and offsets at which readers go wrong.
 ODD_NUMBERS = (

@@ -116,25 +116,25 @@ def changer(reader: FuzzReader, fuzzer: Fuzzer) -> Changer:
 def test_a_llama_with_other_settings_is_read_or_refused(
     changer: Changer, llama_folder: Path, name: str
 ) -> None:
-    changer.json("read_llama", llama_folder / name, llama_folder, examples=100)
-    changer.bytes("read_llama", llama_folder / name, llama_folder, head=500, examples=50)
+    changer.json("read_llama", llama_folder / name, llama_folder, examples=25)
+    changer.bytes("read_llama", llama_folder / name, llama_folder, head=500, examples=10)
 
 
 @pytest.mark.parametrize("name", ["config.json", "1_Pooling/config.json"])
 def test_a_bert_with_other_settings_is_read_or_refused(
     changer: Changer, bert_folder: Path, name: str
 ) -> None:
-    changer.json("read_bert", bert_folder / name, bert_folder, examples=100)
+    changer.json("read_bert", bert_folder / name, bert_folder, examples=25)
 
 
 def test_other_safetensors_are_read_or_refused(
     changer: Changer, llama_folder: Path, bert_folder: Path
 ) -> None:
     changer.json(
-        "read_llama", llama_folder / "model.safetensors.index.json", llama_folder, examples=60
+        "read_llama", llama_folder / "model.safetensors.index.json", llama_folder, examples=15
     )
     weights = bert_folder / "model.safetensors"
-    changer.bytes("read_bert", weights, bert_folder, head=800, examples=100)
+    changer.bytes("read_bert", weights, bert_folder, head=800, examples=25)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
@@ -145,8 +145,8 @@ def test_other_tokenizers_are_read_or_refused(
     for each in ("tokenizer.json", "tokenizer_config.json", "genai_config.json"):
         if (store.resolve(model).path / each).is_file():
             shutil.copy(store.resolve(model).path / each, tmp_path / each)
-    changer.json("read_tokenizer", tmp_path / name, tmp_path, examples=100)
-    changer.bytes("read_tokenizer", tmp_path / name, tmp_path, head=1500, examples=50)
+    changer.json("read_tokenizer", tmp_path / name, tmp_path, examples=25)
+    changer.bytes("read_tokenizer", tmp_path / name, tmp_path, head=1500, examples=12)
 
 
 @pytest.mark.parametrize("model", ["tiny", "tiny-embed"])
@@ -156,20 +156,20 @@ def test_other_graphs_are_opened_or_refused(
     for each in ("model.onnx", "model.onnx.data", "genai_config.json"):
         if (store.resolve(model).path / each).is_file():
             shutil.copy(store.resolve(model).path / each, tmp_path / each)
-    changer.bytes("open_onnx", tmp_path / "model.onnx", tmp_path, head=10**6, examples=80)
+    changer.bytes("open_onnx", tmp_path / "model.onnx", tmp_path, head=10**6, examples=25)
 
 
 def test_other_onnx_generators_are_imported_or_refused(changer: Changer, gqa_folder: Path) -> None:
-    changer.json("import_onnx", gqa_folder / "genai_config.json", gqa_folder, examples=30)
-    changer.bytes("import_onnx", gqa_folder / "model.onnx", gqa_folder, head=10**6, examples=30)
+    changer.json("import_onnx", gqa_folder / "genai_config.json", gqa_folder, examples=6)
+    changer.bytes("import_onnx", gqa_folder / "model.onnx", gqa_folder, head=10**6, examples=6)
 
 
 def test_other_onnx_encoders_are_imported_or_refused(
     changer: Changer, encoder_folder: Path
 ) -> None:
-    changer.json("import_onnx", encoder_folder / "config.json", encoder_folder, examples=15)
+    changer.json("import_onnx", encoder_folder / "config.json", encoder_folder, examples=5)
     changer.bytes(
-        "import_onnx", encoder_folder / "model.onnx", encoder_folder, head=10**6, examples=30
+        "import_onnx", encoder_folder / "model.onnx", encoder_folder, head=10**6, examples=6
     )
 
 
