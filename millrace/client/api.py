@@ -4,9 +4,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote
 
 from contract.errors import InvalidRequestError
+from millrace.client.feed import job_path
 from millrace.client.handle import JobHandle
 from millrace.client.records import Job, Model, Page, Queue, Row, Worker, parse, parse_page
 from millrace.client.retries import RetryPolicy
@@ -106,7 +106,7 @@ class Client:
 
     def job(self, job_id: str) -> JobHandle:
         """A job by its id. Raises UnknownJobError or JobGoneError."""
-        answer = self._transport.call("GET", _job_path(job_id))
+        answer = self._transport.call("GET", job_path(job_id))
         return JobHandle(self._transport, parse(Job, answer))
 
     def jobs(
@@ -127,7 +127,7 @@ class Client:
 
     def redrive(self, job_id: str) -> JobHandle:
         """Queue a dead letter again. Raises NotDeadError."""
-        answer = self._transport.call("POST", f"{_job_path(job_id)}/redrive", repeatable=False)
+        answer = self._transport.call("POST", f"{job_path(job_id)}/redrive", repeatable=False)
         return JobHandle(self._transport, parse(Job, answer))
 
     def workers(self) -> Page[Worker]:
@@ -156,7 +156,3 @@ class Client:
                 raise InvalidRequestError(f"several models can {task}: name one of {known}")
             self._defaults[task] = fitting[0] if len(fitting) == 1 else usual
         return self._defaults[task]
-
-
-def _job_path(job_id: str) -> str:
-    return f"/api/v1/jobs/{quote(job_id, safe='')}"

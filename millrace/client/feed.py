@@ -2,8 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
-from contract.errors import MillraceError, ServerUnreachableError, UnexpectedAnswerError
+from contract.errors import (
+    InvalidRequestError,
+    MillraceError,
+    ServerUnreachableError,
+    UnexpectedAnswerError,
+)
 from millrace.client.records import Event
 from millrace.client.sse import ServerSentEvent, read_events
 from millrace.client.transport import Transport
@@ -24,7 +30,7 @@ def follow(transport: Transport, job_id: str, *, after: str = "") -> Iterator[Ev
             f"the stream of job {job_id} ended before the job did"
         )
         try:
-            with transport.stream(f"/api/v1/jobs/{job_id}/events", headers) as chunks:
+            with transport.stream(f"{job_path(job_id)}/events", headers) as chunks:
                 if chunks is None:
                     return  # the last event was seen before
                 for received in read_events(chunks):
@@ -41,13 +47,24 @@ def follow(transport: Transport, job_id: str, *, after: str = "") -> Iterator[Ev
         transport.pause(error, failures)
 
 
+def job_path(job_id: str) -> str:
+    """Where a job is; its id may be anything that a user or a server says."""
+    try:
+        return f"/api/v1/jobs/{quote(job_id, safe='')}"
+    except UnicodeEncodeError as error:
+        raise InvalidRequestError(f"{job_id!r} is not the id of a job") from error
+
+
 def _event(received: ServerSentEvent) -> Event:
     try:
         data = json.loads(received.data)
-        return Event(
-            id=received.id, kind=received.name, attempt=int(data.get("attempt") or 0), data=data
-        )
-    except (ValueError, AttributeError, TypeError) as error:
+        attempt, offset = data.get("attempt") or 0, data.get("offset") or 0
+        if received.name == "token" and not isinstance(data.get("text"), str):
+            raise ValueError("a token without text")
+        if type(attempt) is not int or type(offset) is not int or offset < 0:
+            raise ValueError("an attempt or an offset that is not a count")
+        return Event(id=received.id, kind=received.name, attempt=attempt, data=data)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UnexpectedAnswerError(
             f"an event of the stream was not understood: {error}"
         ) from error

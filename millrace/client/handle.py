@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from contract.errors import WaitTimeoutError
-from millrace.client.feed import follow
+from millrace.client.feed import follow, job_path
 from millrace.client.records import Event, Job, Json, parse
 from millrace.client.transcript import Transcript
 from millrace.client.transport import Transport
@@ -70,7 +70,7 @@ class JobHandle:
         transcript = Transcript(self.id)
         for event in self.events():
             if event.kind == "token":
-                new = transcript.add(int(event.data["offset"]), str(event.data["text"]))
+                new = transcript.add(event.data.get("offset") or 0, event.data["text"])
                 if new:
                     yield new
         rest = transcript.complete(self.refresh().text)
@@ -79,14 +79,12 @@ class JobHandle:
 
     def cancel(self) -> Job:
         """Ask the server to stop the job; a job that has ended stays as it is."""
-        answer = self._transport.call("POST", f"/api/v1/jobs/{self.id}/cancel")
+        answer = self._transport.call("POST", f"{job_path(self.id)}/cancel")
         self.job = parse(Job, answer)
         return self.job
 
     def _poll(self, wait_s: float) -> Job:
         params = {"wait": f"{wait_s:.3f}".rstrip("0").rstrip(".")} if wait_s else None
-        answer = self._transport.call(
-            "GET", f"/api/v1/jobs/{self.id}", params=params, patience_s=wait_s
-        )
+        answer = self._transport.call("GET", job_path(self.id), params=params, patience_s=wait_s)
         self.job = parse(Job, answer)
         return self.job

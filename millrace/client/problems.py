@@ -1,5 +1,6 @@
 """From what the server says went wrong to the class that means it."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ def problem_error(response: httpx.Response) -> MillraceError:
     """The error that a problem+json answer (RFC 9457) describes; its body must be read."""
     try:
         problem = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None
     if not isinstance(problem, dict) or "code" not in problem:
         return UnexpectedAnswerError(
@@ -47,9 +48,10 @@ def job_error(job_id: str, error: Mapping[str, Any]) -> MillraceError:
 def retry_after_s(response: httpx.Response) -> float | None:
     """The ``Retry-After`` header in seconds; its date form is not used by Millrace."""
     try:
-        return float(response.headers["Retry-After"])
+        wanted_s = float(response.headers["Retry-After"])
     except (KeyError, ValueError):
         return None
+    return wanted_s if 0 <= wanted_s < math.inf else None
 
 
 def _field_errors(rows: Any) -> Iterator[FieldError]:

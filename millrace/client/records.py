@@ -1,8 +1,10 @@
 """What the server's answers are to a caller: frozen values made from its JSON."""
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from contract.errors import (
     DeadlineExceededError,
@@ -79,15 +81,18 @@ class Job:
     def text(self) -> str:
         """The generated text. Raises like :meth:`result`, and InvalidRequestError without one."""
         output = self.result()
-        if "text" not in output:
+        if not isinstance(output, Mapping) or "text" not in output:
             raise InvalidRequestError(f"job {self.id} is of task {self.task}: it has no text")
         return str(output["text"])
 
     @property
     def embeddings(self) -> list[list[float]]:
-        """One vector per input text. Raises like :meth:`result`."""
+        """One vector per input text. Raises like :meth:`result`, and InvalidRequestError."""
         output = self.result()
-        return list(output["embeddings"]) if "embeddings" in output else [output["embedding"]]
+        found = output if isinstance(output, Mapping) else {}
+        if "embeddings" not in found and "embedding" not in found:
+            raise InvalidRequestError(f"job {self.id} is of task {self.task}: it has no vectors")
+        return list(found["embeddings"]) if "embeddings" in found else [found["embedding"]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,12 +174,35 @@ class Page(Generic[Row]):
 
 def parse(kind: Callable[..., Row], record: Json) -> Row:
     """A ``kind`` from the fields of ``record`` that it knows; others are for newer clients."""
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    what = getattr(kind, "__name__", "answer").lower()
+    hints = _hints(kind)
     try:
-        return kind(**{name: value for name, value in record.items() if name in known})
+        known = {name: value for name, value in record.items() if name in hints}
+        wrong = [name for name, value in known.items() if not _fits(value, hints[name])]
+        if wrong:
+            raise TypeError(f"{', '.join(wrong)} of another type")
+        return kind(**known)
     except (AttributeError, TypeError) as error:
-        what = getattr(kind, "__name__", "answer").lower()
         raise UnexpectedAnswerError(f"the server's {what} was not understood: {error}") from error
+
+
+@functools.cache
+def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value out of JSON is what a field is declared to be."""
+    origin, inner = get_origin(hint) or hint, get_args(hint)
+    if origin is Any:
+        return True
+    if origin is UnionType:
+        return any(_fits(value, each) for each in inner)
+    if origin is Mapping:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    if origin is Sequence:
+        return isinstance(value, list) and all(_fits(each, inner[0]) for each in value)
+    return type(value) is origin or (origin is float and type(value) is int)
 
 
 def parse_page(kind: Callable[..., Row], answer: Json) -> Page[Row]:

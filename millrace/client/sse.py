@@ -3,6 +3,11 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from contract.errors import UnexpectedAnswerError
+
+#: An event is a line of JSON with some text; the longest have some kilobytes.
+_MOST_LINE_BYTES = 1 << 24
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSentEvent:
@@ -14,7 +19,11 @@ class ServerSentEvent:
 
 
 def read_events(chunks: Iterable[bytes]) -> Iterator[ServerSentEvent]:
-    """Events from the bytes of a ``text/event-stream``; an unfinished last one is dropped."""
+    """Events from the bytes of a ``text/event-stream``; an unfinished last one is dropped.
+
+    Raises:
+        UnexpectedAnswerError: a line has more than 16 MiB.
+    """
     last_id, name = "", ""
     data: list[str] = []
     for line in _lines(chunks):
@@ -38,5 +47,7 @@ def _lines(chunks: Iterable[bytes]) -> Iterator[str]:
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
+        if len(rest) > _MOST_LINE_BYTES:
+            raise UnexpectedAnswerError("a line of the stream does not end")
         for line in whole:
             yield line.removesuffix(b"\r").decode("utf-8", "replace")

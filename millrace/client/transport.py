@@ -8,7 +8,12 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from contract.errors import MillraceError, ServerUnreachableError, UnexpectedAnswerError
+from contract.errors import (
+    InvalidRequestError,
+    MillraceError,
+    ServerUnreachableError,
+    UnexpectedAnswerError,
+)
 from millrace.client.problems import problem_error, retry_after_s
 from millrace.client.retries import RetryPolicy
 
@@ -34,17 +39,21 @@ class Transport:
         on_retry: RetryListener | None = None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UnexpectedAnswerError(f"{url!r} is not an address like http://127.0.0.1:8000")
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self.policy = policy
         self._on_retry = on_retry or (lambda _error, _pause_s: None)
         self._sleep = sleep
-        # A proxy from the environment is for the world outside, never for this machine.
-        outside = parts.hostname not in _LOOPBACK
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=outside)
+        wrong = UnexpectedAnswerError(f"{url!r} is not an address like http://127.0.0.1:8000")
+        try:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+                raise wrong
+            # A proxy from the environment is for the world outside, never for this machine.
+            outside = parts.hostname not in _LOOPBACK
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_s, trust_env=outside)
+        except (ValueError, httpx.InvalidURL):
+            raise wrong from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -84,6 +93,10 @@ class Transport:
                     headers=headers,
                     timeout=self.timeout_s + patience_s,
                 )
+            except httpx.DecodingError as cause:
+                raise _unreadable(cause) from cause
+            except UnicodeEncodeError as cause:
+                raise InvalidRequestError(f"the request is not Unicode text: {cause}") from cause
             except httpx.TransportError as cause:
                 error: MillraceError = self.unreachable(cause)
                 again = repeatable or isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
@@ -121,6 +134,8 @@ class Transport:
                     response.read()
                     raise problem_error(response)
                 yield None if response.status_code == 204 else response.iter_bytes()
+        except httpx.DecodingError as cause:
+            raise _unreadable(cause) from cause
         except httpx.TransportError as cause:
             raise self.unreachable(cause) from cause
 
@@ -134,10 +149,14 @@ class Transport:
         return ServerUnreachableError(f"the connection to {self.url} broke: {what}")
 
 
+def _unreadable(cause: httpx.DecodingError) -> UnexpectedAnswerError:
+    return UnexpectedAnswerError(f"the answer is not in the encoding that it names: {cause}")
+
+
 def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnexpectedAnswerError(
             f"{response.request.url} did not answer JSON: is that address a Millrace?"
         ) from error
