@@ -73,7 +73,7 @@ local function has_ended(id, job, places, lease, say)
     say('incomplete')
   end
   local at = score(key.expiring(), id)
-  if not at or at ~= expires then say('expiry') end
+  if not at or at ~= expires and at > now then say('expiry') end
   if at and now - at > patience_ms(key.expiring()) then say('expiry_overdue') end
 end
 
