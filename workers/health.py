@@ -48,12 +48,14 @@ def abandon_process(reason: str, last_words: Callable[[], object] | None = None)
     The connection that shows this worker to be alive goes with it, so its jobs move on within
     about a second. ``last_words`` may tell Redis why before; it is waited for one second at most.
     """
-    _log.error("worker.unfit", reason=reason)
-    if last_words is not None:
-        speaker = threading.Thread(target=_say, args=(last_words,), daemon=True)
-        speaker.start()
-        speaker.join(_LAST_WORDS_S)
-    os._exit(EXIT_UNFIT)
+    try:
+        _log.error("worker.unfit", reason=reason)
+        if last_words is not None:
+            speaker = threading.Thread(target=_say, args=(last_words,), daemon=True)
+            speaker.start()
+            speaker.join(_LAST_WORDS_S)
+    finally:  # also when there is no memory left for any of it
+        os._exit(EXIT_UNFIT)
 
 
 def _say(last_words: Callable[[], object]) -> None:

@@ -1,19 +1,24 @@
 """The watch over real engine threads and a real store: who is unfit, and what Redis hears of it."""
 
+import subprocess
+import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 
+from contract.errors import EngineFailedError
 from contract.store import AttemptStore, Connection, JobStore, Reaped, ReapStore
 from tests.support.attempts import claim
 from tests.support.jobs import QUEUE, new_job
 from tests.support.reaping import reap
 from workers.engine import GenerationRequest, GenerationResult, Run
 from workers.engine.engine_thread import EngineThread
-from workers.health import Unfit, unfit_engine
+from workers.health import EXIT_UNFIT, Unfit, unfit_engine
 from workers.leases import LeaseKeeper
 from workers.watch import Watch
 
@@ -97,6 +102,37 @@ def test_the_jobs_of_an_unfit_engine_are_lost_with_that_cause(
     assert [unfit.cause for unfit in found] == [cause]
     lost = Reaped(kind="lost", parts=(held.job_id, "w1", cause, "queued"))
     assert lost in reap(connection, reaper)
+
+
+def test_a_step_that_failed_keeps_nothing_of_what_it_had_in_hand() -> None:
+    kept: list[weakref.ref[Any]] = []
+
+    def hoard() -> None:
+        memory = np.zeros(1000)
+        kept.append(weakref.ref(memory))
+        raise MemoryError
+
+    engine = Engine(hoard)
+    try:
+        run = engine.submit(GenerationRequest(prompt_tokens=[1], max_tokens=1))
+        with pytest.raises(EngineFailedError):
+            run.result(5)
+        assert [memory() for memory in kept] == [None]
+    finally:
+        engine.close()
+
+
+def test_a_process_that_must_go_goes_though_it_cannot_say_why() -> None:
+    script = """
+from workers.health import abandon_process
+class Speechless(Exception): pass
+class Reason:
+    def __str__(self): raise Speechless
+    __repr__ = __str__
+abandon_process(Reason())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=20)
+    assert done.returncode == EXIT_UNFIT
 
 
 def test_an_engine_that_stood_still_with_its_process_did_not_hang() -> None:

@@ -4,6 +4,7 @@ import atexit
 import queue
 import threading
 import time
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -166,6 +167,8 @@ class EngineThread(ABC, Generic[RequestT, ResultT]):
             return
 
     def _fail(self, error: Exception) -> None:
+        # What the step had in hand is let go of: when memory ran out, the last words need some.
+        traceback.clear_frames(error.__traceback__)
         if isinstance(error, EngineFailedError):
             self.failure = error
         else:
