@@ -1,6 +1,8 @@
 """Jobs that do harm, submitted among many that do none."""
 
+import random
 import signal
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,12 +15,14 @@ from tests.support.ledger import Clients, settle
 from tests.support.memory_group import MemoryGroup, missing
 from tests.support.service import prompt
 from tests.support.waiting import eventually
+from workers.health import EXIT_UNFIT
 
 pytestmark = pytest.mark.timeout(240)
 POISONED = {"LAB_POISON": "1"}
 MOST_WORKERS = 4
 MOST_RERUNS = 2
-LIMIT_BYTES = 1 << 30
+MEMORY_BYTES = 512 << 20  # of one worker, which takes a quarter of it
+ADDRESS_BYTES = 2 << 30
 
 
 def test_a_job_that_kills_its_process_is_buried_and_completes_when_redriven_where_it_is_harmless(
@@ -49,21 +53,83 @@ def test_a_job_that_kills_its_process_is_buried_and_completes_when_redriven_wher
         lab.stop()
 
 
-def test_a_job_that_exhausts_the_address_space_fails_its_engine_and_is_buried(
+def test_different_poisons_at_once_and_identical_copies_are_all_buried(
     tmp_path: Path, row: Row
 ) -> None:
-    limit = ["prlimit", f"--as={LIMIT_BYTES * 2}"]
+    limit = ["prlimit", f"--as={ADDRESS_BYTES}"]
+    lab = Lab(
+        tmp_path, workers=3, token_s=0.01, lab=POISONED, prefix=limit, STALL_S="2"
+    ).start()  # fmt: skip
+    try:
+        clients = busy(lab)
+        causes = {
+            "poison-hang": "engine_stalled",
+            "poison-memory": "engine_failed",
+            "poison-kill": "worker_disconnected",
+        }
+        poisons = {lab.submit(prompt(word, 200))["id"]: causes[word] for word in causes}
+        copies = [lab.submit(prompt("poison-kill", 200))["id"] for _ in range(3)]
+        dead = [lab.finished(job, timeout_s=120) for job in [*poisons, *copies]]
+        innocent = clients.stop()
+        harmful = [*poisons, *copies]
+        done = toll(lab, harmful, innocent, timeout_s=60)
+        row("poisons of three kinds at once, one with 3 copies", done.account, done.note)
+        done.account.check()
+        assert done.account.states == {"completed": len(innocent), "dead": len(harmful)}
+        assert done.most_losses <= MOST_WORKERS
+        assert done.most_reruns <= MOST_RERUNS
+        for job, cause in zip(dead, poisons.values(), strict=False):
+            assert_buried(lab, job, cause)
+        # All copies together cost one worker more.
+        assert sum(len(losses_of(lab, job)) for job in copies) == 1
+    finally:
+        lab.stop()
+
+
+def test_a_poison_among_random_kills_buries_no_innocent(
+    tmp_path: Path, row: Row, full: bool
+) -> None:
+    chance = random.Random(7)
+    lab = Lab(tmp_path, workers=3, token_s=0.01, lab=POISONED).start()
+    try:
+        clients = busy(lab)
+        poison = lab.submit(prompt("poison-kill", 200))["id"]
+        for _ in range(25 if full else 3):
+            eventually(lambda: lab.is_ready(2), timeout_s=60)
+            time.sleep(chance.random())  # the moment is random, that is the point
+            chance.choice([worker for worker in lab.workers if worker.alive]).kill()
+        lab.finished(poison, timeout_s=90)
+        innocent = clients.stop()
+        done = toll(lab, [poison], innocent, timeout_s=60)
+        row("poison that kills its process among random kills", done.account, done.note)
+        done.account.check()
+        assert done.account.states == {"completed": len(innocent), "dead": 1}
+        assert done.most_losses <= MOST_WORKERS
+    finally:
+        lab.stop()
+
+
+def test_a_job_that_exhausts_the_address_space_fails_its_engine_and_is_buried(
+    tmp_path: Path, row: Row, full: bool
+) -> None:
+    if not full:
+        pytest.skip("at full length only: the short cut has it among the poisons at once")
+    limit = ["prlimit", f"--as={ADDRESS_BYTES}"]
     lab = Lab(tmp_path, workers=2, token_s=0.01, lab=POISONED, prefix=limit).start()
     try:
         bury_one(lab, row, "memory", "memory up to RLIMIT_AS", "engine_failed")
-        assert set(lab.exits) == {70}
+        assert set(lab.exits) == {EXIT_UNFIT}
     finally:
         lab.stop()
 
 
 @pytest.mark.skipif(missing() is not None, reason=str(missing()))
-def test_a_job_that_exhausts_the_memory_of_its_cgroup_is_buried(tmp_path: Path, row: Row) -> None:
-    group = MemoryGroup(LIMIT_BYTES)
+def test_a_job_that_exhausts_the_memory_of_its_cgroup_is_buried(
+    tmp_path: Path, row: Row, full: bool
+) -> None:
+    if not full:
+        pytest.skip("at full length only")
+    group = MemoryGroup(MEMORY_BYTES)
     lab = Lab(tmp_path, workers=2, token_s=0.01, lab=POISONED, prefix=group.prefix).start()
     try:
         bury_one(lab, row, "memory", "memory up to the OOM killer", "worker_disconnected")

@@ -103,9 +103,15 @@ def _hang() -> None:
 
 
 def _exhaust_memory() -> None:
-    hoard = []
-    while True:  # until the limit of the process or its group
-        hoard.append(b"x" * (16 << 20))
+    hoard: list[bytes] = []
+    size = 16 << 20
+    while True:  # until the OOM killer comes, or nothing at all can be allocated
+        try:
+            hoard.append(b"x" * size)
+        except MemoryError:
+            size //= 2
+            if size < 1024:
+                raise
 
 
 def _break() -> None:
