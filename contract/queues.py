@@ -8,7 +8,7 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from contract.redis_address import RedisAddress
+from contract.redis_address import KEEPALIVE, RedisAddress
 from contract.settings import Settings
 
 TASK_NAME = "millrace.run_next"
@@ -36,6 +36,7 @@ def make_celery(settings: Settings) -> Celery:
             "socket_timeout": 5,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
+            "socket_keepalive_options": KEEPALIVE,
             "health_check_interval": 5,
             **_sentinel_options(address),
         },

@@ -1,11 +1,25 @@
 """Where Redis is: one server, or the primary that a group of Sentinels names."""
 
+import socket
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
 
 SENTINEL_SCHEME = "redis+sentinel"
 REDIS_PORT = 6379
 SENTINEL_PORT = 26379
+
+#: For the sockets to it: a machine that is gone without a word is noticed after 9 s, also by a
+#: connection on which nothing is sent. By default that takes hours. Not every system has all.
+KEEPALIVE = {
+    getattr(socket, name): value
+    for name, value in {
+        "TCP_KEEPIDLE": 3,
+        "TCP_KEEPINTVL": 2,
+        "TCP_KEEPCNT": 3,
+        "TCP_USER_TIMEOUT": 9000,  # ms
+    }.items()
+    if hasattr(socket, name)
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,7 +24,7 @@ from redis.sentinel import MasterNotFoundError
 from contract import keys
 from contract.errors import StoreUnavailableError
 from contract.keys import lua_functions
-from contract.redis_address import RedisAddress
+from contract.redis_address import KEEPALIVE, RedisAddress
 from contract.store.identity import StoreIdentity
 from contract.store.sentinels import PrimaryConnection, Sentinels
 
@@ -103,6 +103,7 @@ class Connection:
             "socket_timeout": SOCKET_TIMEOUT_S,
             "socket_connect_timeout": 3,
             "socket_keepalive": True,
+            "socket_keepalive_options": KEEPALIVE,
             "health_check_interval": 15,
             # A broken connection is tried again at once; a server that does not answer in time is
             # not, or a caller would wait for several times that time.

@@ -24,6 +24,8 @@ class Sentinels:
 
     def __init__(self, hosts: Sequence[tuple[str, int]], name: str) -> None:
         self._name = name
+        self.latest: tuple[str, int] | None = None
+        """What the last question found."""
         self._clients = [
             redis.Redis(
                 host,
@@ -47,7 +49,8 @@ class Sentinels:
             named.append((state["config-epoch"], state["ip"], state["port"]))
         if not named:
             raise MasterNotFoundError(f"no Sentinel names the primary of {self._name!r}")
-        return max(named)[1:]
+        self.latest = max(named)[1:]
+        return self.latest
 
 
 class PrimaryConnection(Connection):
@@ -55,11 +58,20 @@ class PrimaryConnection(Connection):
 
     redis-py's own asks the Sentinels only for a connection out of the pool: one that breaks in
     the middle of a command goes back to the old address.
+
+    Once one of them has found another primary, the others leave the old one when they are next
+    taken from the pool: it may be a machine that does not say any more that it is gone.
     """
 
     def __init__(self, *, sentinels: Sentinels, **options: Any) -> None:
         super().__init__(redis_connect_func=_greet, **options)  # type: ignore[no-untyped-call]
         self._sentinels = sentinels
+
+    def connect(self) -> None:
+        """Connect unless that is done; called whenever it is taken from the pool."""
+        if (self.host, self.port) != self._sentinels.latest:
+            self.disconnect()  # type: ignore[no-untyped-call]
+        super().connect()  # type: ignore[no-untyped-call]
 
     def _connect(self) -> Any:
         self.host, self.port = self._sentinels.primary()

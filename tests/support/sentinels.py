@@ -1,6 +1,8 @@
 """A Redis that fails over: one primary, one replica and three Sentinels, all real processes."""
 
 import contextlib
+import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
@@ -144,10 +146,13 @@ class SentinelGroup(RedisServer):
         primary.client().client_kill_filter(_type="replica")
         eventually(lambda: not self.in_sync(), timeout_s=5)
 
-    def fail_over(self) -> tuple[ConfiguredServer, float]:
-        """kill -9 of the primary; returns it, and when (monotonic) its replica took its place."""
+    def fail_over(self, how: signal.Signals = signal.SIGKILL) -> tuple[ConfiguredServer, float]:
+        """Kill or stop the primary; returns it, and when (monotonic) its replica took its place."""
         old, new = self.primary, self.replica
-        old.kill()
+        if how is signal.SIGKILL:
+            old.kill()
+        else:
+            os.kill(old.pid, how)
         eventually(lambda: new.role() == "master", timeout_s=20)
         promoted_s = time.monotonic()
         new.client().config_set("masterauth", self._password or "")
