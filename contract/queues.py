@@ -42,6 +42,7 @@ def make_celery(settings: Settings) -> Celery:
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a refusal (full disk) must not end the worker
         task_acks_late=True,
         task_ignore_result=True,
         task_serializer="json",

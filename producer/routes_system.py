@@ -96,7 +96,7 @@ def add_health(api: Api, front: Front) -> None:
         "/readyz",
         tag="health",
         replies=(
-            Reply(status=200, meaning="Redis answers and a worker lives.", body=Readiness),
+            Reply(status=200, meaning="Redis takes jobs and a worker lives.", body=Readiness),
             Reply(
                 status=503,
                 meaning="Something is missing.",
@@ -109,6 +109,8 @@ def add_health(api: Api, front: Front) -> None:
         """Whether a job can be recorded and run now."""
         try:
             missing = [] if front.store.is_the_known_one() else ["jobs"]
+            if front.store.refuses:
+                missing.append("redis")
             if not front.store.workers():
                 missing.append("worker")
         except StoreUnavailableError:
@@ -142,6 +144,8 @@ def add_page(api: Api, front: Front, *, version: str) -> None:
             missing = "" if workers else "no worker lives; jobs are accepted and wait"
             if not front.store.is_the_known_one():
                 missing = "Redis lost its jobs, so none are accepted; the log says store.replaced"
+            elif front.store.refuses:
+                missing = "Redis takes no writes, so no jobs; the log says why (store.refuses)"
             lists["workers"] = [view_worker(each) for each in workers]
             lists["queues"] = [view_queue(each) for each in front.store.queues()]
             counters = front.store.counters()

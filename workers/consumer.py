@@ -1,5 +1,6 @@
 """Celery's consumer of hints, which must be back soon, however long Redis was away."""
 
+import time
 from typing import Any
 
 import structlog
@@ -12,7 +13,18 @@ _log = structlog.get_logger(__name__)
 
 
 class HintConsumer(Consumer):
-    """Asks for the broker at short and equal intervals; Celery's own grow to half a minute."""
+    """Asks for the broker at short and equal intervals; Celery's own grow to half a minute.
+
+    A Redis that is there but refuses to give hints, as with a full disk, is asked as often.
+    """
+
+    channel_errors: tuple[type[Exception], ...]
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Drop the connection, and pause unless the next one may be better at once."""
+        super().on_connection_error_after_connected(exc)
+        if isinstance(exc, self.channel_errors):
+            time.sleep(_RETRY_S)
 
     def ensure_connected(self, conn: Any) -> Any:
         """``conn``, once it has a server; ends when the worker is told to stop meanwhile."""

@@ -97,11 +97,14 @@ class TokenPublisher:
         """
         with self._lock:
             events = [e for s in list(self._streams.values()) if (e := s.take()) is not None]
+            delayed = False
             while events and not self._stopped.is_set():
                 try:
                     lost = self._store.publish(events)
-                except StoreUnavailableError:
-                    _log.debug("publish.delayed", jobs=len(events))
+                except StoreUnavailableError as error:
+                    if not delayed:
+                        _log.warning("publish.delayed", jobs=len(events), error=error.detail)
+                    delayed = True
                     if self._impatient.wait(_PATIENCE_S):
                         return
                     continue

@@ -1,4 +1,7 @@
-"""Whether Redis still is the one that this process knows: an id, and a counter that only grows."""
+"""Whether Redis still is the one that this process knows, and takes jobs.
+
+The store has an id, and a counter that only grows.
+"""
 
 import threading
 import uuid
@@ -39,6 +42,8 @@ class StoreIdentity:
         self._lock = threading.Lock()
         self._seen = Seen(id="", sequence=0, falls=0)
         self._replaced = False
+        self.refusal = ""
+        """Why Redis answers but takes no write, as of the last look: no memory, no disk; or ""."""
 
     @property
     def seen(self) -> Seen:
@@ -60,8 +65,17 @@ class StoreIdentity:
         return self._ask(self._seen, "")
 
     def _ask(self, before: Seen, new_id: str) -> bool:
-        found, sequence = self._run("identify", new_id)
+        found, sequence, refusal = self._run("identify", new_id)
+        self._note_refusal(refusal)
         return self.note(before, found, sequence)
+
+    def _note_refusal(self, refusal: str) -> None:
+        with self._lock:
+            before, self.refusal = self.refusal, refusal
+        if refusal and not before:
+            _log.error("store.refuses", error=refusal)
+        elif before and not refusal:
+            _log.info("store.accepts")
 
     def require(self) -> None:
         """Ask Redis. Raises StoreReplacedError when it is another store."""

@@ -61,6 +61,11 @@ class JobStore:
         """Whether Redis is the store that this process knows; False when its jobs are gone."""
         return self.connection.identity.look()
 
+    @property
+    def refuses(self) -> bool:
+        """Whether Redis, when last looked at, answered but took no write: no memory, no disk."""
+        return bool(self.connection.identity.refusal)
+
     def submit(self, new: NewJob) -> Submission:
         """Record a job. When this returns, the job is accepted.
 

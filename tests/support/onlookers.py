@@ -1,9 +1,10 @@
-"""Clients that read while things break, and what they were answered."""
+"""Clients that read, or try to submit, while things break; and what they were answered."""
 
 import itertools
 import json
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.service import Service
+from tests.support.service import Service, prompt
 
 _PATHS = ("/api/v1/jobs/{job}", "/api/v1/jobs?limit=5", "/api/v1/queues", "/readyz", "/")
 
@@ -138,3 +139,28 @@ class Story:
         job = self._service.job(self.job)
         assert job["status"] == "completed", job
         assert "".join(self.texts[job["attempts"]]) == job["output"]["text"]
+
+
+class Tries:
+    """Submits that are not repeated, and what each was answered."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.accepted: list[str] = []
+        self.answers: Counter[tuple[int, str]] = Counter()
+        """How often each status and, with an error, each code came."""
+        self.slowest_s = 0.0
+
+    def submit(self) -> int:
+        """Try once; the status."""
+        started_s = time.monotonic()
+        answer = self._service.try_submit(prompt(f"a try at {started_s}", 1), uuid.uuid4().hex)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - started_s)
+        assert answer is not None, "no front answered"
+        body = answer.json()
+        self.answers[answer.status_code, body.get("code", "")] += 1
+        if answer.status_code == 202:
+            self.accepted.append(body["id"])
+        else:
+            assert int(answer.headers["Retry-After"]) > 0
+        return answer.status_code
