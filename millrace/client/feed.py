@@ -1,6 +1,7 @@
 """A job's events, over as many connections as it takes."""
 
 import json
+import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -19,9 +20,9 @@ def follow(transport: Transport, job_id: str, *, after: str = "") -> Iterator[Ev
     """Every event of a job after the one with id ``after``, ending with ``done``.
 
     A connection that breaks is made anew from the last event seen (``Last-Event-ID``), with the
-    transport's pauses; each event that arrives restores its patience.
+    transport's pauses; each event that was not here before restores its patience.
     """
-    last_id, failures = after, 0
+    last_id, failures, reached = after, 0, _order(after)
     while True:
         headers = {"Accept": "text/event-stream"}
         if last_id:
@@ -35,7 +36,10 @@ def follow(transport: Transport, job_id: str, *, after: str = "") -> Iterator[Ev
                     return  # the last event was seen before
                 for received in read_events(chunks):
                     event = _event(received)
-                    last_id, failures = event.id or last_id, 0
+                    last_id = event.id or last_id
+                    # A server that says the same again and again is not getting anywhere.
+                    if _order(event.id) > reached:
+                        reached, failures = _order(event.id), 0
                     yield event
                     if event.kind == "done":
                         return
@@ -53,6 +57,12 @@ def job_path(job_id: str) -> str:
         return f"/api/v1/jobs/{quote(job_id, safe='')}"
     except UnicodeEncodeError as error:
         raise InvalidRequestError(f"{job_id!r} is not the id of a job") from error
+
+
+def _order(event_id: str) -> tuple[int, int]:
+    """Where an event stands among the others of its job."""
+    match = re.fullmatch(r"([0-9]{1,20})-([0-9]{1,20})", event_id)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
 def _event(received: ServerSentEvent) -> Event:

@@ -134,6 +134,7 @@ def test_any_stream_is_understood_or_refused(fuzzer: Fuzzer) -> None:
             examples=60,
             known=[
                 b"event: token\ndata: {}\n\n",
+                STREAM.replace(b"event: done", b"event: undone"),
                 b'event: token\ndata: {"offset": Infinity, "text": "a"}\n\n',
                 b'event: token\ndata: {"offset": -1, "text": "a"}\n\n',
                 b'event: token\ndata: {"attempt": 1e999, "offset": 0, "text": "a"}\n\n',
