@@ -15,7 +15,7 @@ CLIENTS = 100
 
 
 def test_a_hundred_identical_jobs_at_once_are_executed_once(tmp_path: Path, row: Row) -> None:
-    lab = Lab(tmp_path, workers=2).start()
+    lab = Lab(tmp_path, workers=2, token_s=0.005).start()
     try:
         body = prompt("one question, asked by everybody", 100)
         with ThreadPoolExecutor(CLIENTS) as pool:

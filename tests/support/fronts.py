@@ -100,12 +100,13 @@ class FrontServer:
         return False
 
     def kill(self) -> None:
-        """kill -9 of the master and all that it has forked."""
-        master = psutil.Process(self.pid)
-        for process in (master, *master.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        """kill -9 of the master and all that it has forked, if it lives."""
         assert self._process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            master = psutil.Process(self.pid)
+            for process in (master, *master.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         self._process.wait(timeout=20)
 
     def stop(self) -> int:

@@ -81,8 +81,9 @@ class Lab(Service):
         """Start everything; returns when the front is ready and every worker registered."""
         self.redis.start()
         for front in self.fronts:
-            front.start()
+            front.launch()
         self.workers = [self.add_worker() for _ in range(self._count)]
+        eventually(lambda: all(front.answers() for front in self.fronts), timeout_s=60)
         eventually(lambda: self.is_ready(self._count), timeout_s=90, every_s=0.1)
         self._nurse.start()
         return self
@@ -109,7 +110,7 @@ class Lab(Service):
         for worker in self.workers:
             worker.kill()
         for front in self.fronts:
-            front.stop()
+            front.kill()
         self.redis.kill()
 
     def forget_records(self) -> None:
