@@ -147,7 +147,7 @@ class Crowd:
         return sorted(told / max(waited, told - 1, 0.01) for told, waited in self.told_and_waited)
 
 
-SLOTS, RATE, PLACES, CLIENTS, LENGTH_S = 8, 50, 50, 500, 15.0
+SLOTS, RATE, PLACES, CLIENTS, LENGTH_S = 4, 20, 40, 400, 14.0
 
 
 @pytest.fixture
@@ -158,7 +158,8 @@ def served(connection: Connection, settings: Settings) -> Iterator[None]:
 
     def serve() -> None:
         held: deque[tuple[float, Claim]] = deque()
-        while not stopped.wait(0.005):
+        beat_s = 0.0
+        while not stopped.wait(0.01):
             while held and held[0][0] <= time.monotonic():
                 due_s, done = held.popleft()
                 finish(worker, done)
@@ -170,9 +171,10 @@ def served(connection: Connection, settings: Settings) -> Iterator[None]:
                 if found is None:
                     break
                 held.append((time.monotonic() + SLOTS / RATE, found))
-            worker.beat(
-                state="ready", queues=[QUEUE], held=[(c.job_id, c.attempt) for _, c in held]
-            )
+            if time.monotonic() > beat_s:
+                beat_s = time.monotonic() + 0.5
+                running = [(each.job_id, each.attempt) for _, each in held]
+                worker.beat(state="ready", queues=[QUEUE], held=running)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -223,6 +225,6 @@ def test_ten_times_the_load_is_told_the_truth_within_a_factor_of_two(
     ratios = crowded.ratios()
     p10, p50, p90 = (ratios[int(len(ratios) * share)] for share in (0.1, 0.5, 0.9))
     print(f"told/waited p10 {p10:.2f}, p50 {p50:.2f}, p90 {p90:.2f} over {len(ratios)}")
-    assert len(ratios) > LENGTH_S * RATE / 5
+    assert len(ratios) > LENGTH_S * RATE / 10
     assert p10 >= 0.5
     assert p90 <= 2
