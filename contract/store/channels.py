@@ -16,6 +16,7 @@ class _Channel:
     """One subscription that comes back by itself after a broken connection."""
 
     def __init__(self, connection: Connection, channel: str, name: str | None) -> None:
+        self._connection = connection
         self._client = connection.open(name)
         self._channel = channel
         self._pubsub: PubSub | None = None
@@ -23,6 +24,8 @@ class _Channel:
     def poll(self, timeout_s: float) -> str | None:
         """The next message's text; "" when none came in time; None after a (re)connection."""
         try:
+            if self._pubsub is not None and self._connection.has_left(self._pubsub.connection):
+                self._drop()  # one that stands still would never say that it is a replica now
             if self._pubsub is None:
                 pubsub: PubSub = self._client.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
                 pubsub.subscribe(self._channel)

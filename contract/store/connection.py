@@ -126,6 +126,14 @@ class Connection:
         )
         return redis.Redis.from_pool(pool)
 
+    def has_left(self, connection: Any) -> bool:
+        """Whether ``connection`` is to a server that is known not to be the primary any more."""
+        return (
+            self._sentinels is not None
+            and connection is not None
+            and (connection.host, connection.port) != self._sentinels.latest
+        )
+
     def run(self, script: str, *arguments: Any) -> Any:
         """Call a script by its file name.
 

@@ -5,6 +5,8 @@ with it.
 """
 
 import contextlib
+import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,6 +27,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(240)
 WORKERS = 2
 FOLLOW_S = 10.0
+DEATHS = (signal.SIGKILL, signal.SIGSTOP, signal.SIGKILL)
 PASSWORD = "correct-horse-battery-staple"
 
 
@@ -97,7 +100,8 @@ def test_a_failover_loses_no_job_that_a_replica_had_before_its_202(
     careful = Clients(failovers.lab, in_flight=32, threads=4, seed=1).start()
     careless = Clients(failovers.careless, in_flight=32, threads=4, seed=2).start()
     followed_s = [
-        _fail_over(failovers, careful, careless, alone=n == 0) for n in range(3 if full else 1)
+        _fail_over(failovers, careful, careless, how, alone=number == 0)
+        for number, how in enumerate(DEATHS if full else DEATHS[:1])
     ]
     kept, risked = careful.stop(), careless.stop()
     eventually(failovers.idle, timeout_s=60)
@@ -118,8 +122,15 @@ def test_a_failover_loses_no_job_that_a_replica_had_before_its_202(
     assert PASSWORD not in failovers.logs()
 
 
-def _fail_over(failovers: Failovers, careful: Clients, careless: Clients, *, alone: bool) -> float:
-    """Kill the primary under load and let it return; how long the others took to follow.
+def _fail_over(
+    failovers: Failovers,
+    careful: Clients,
+    careless: Clients,
+    how: signal.Signals,
+    *,
+    alone: bool,
+) -> float:
+    """Harm the primary under load and let it return; how long the others took to follow.
 
     ``alone`` lets the primary accept some jobs of which its replica does not hear.
     """
@@ -127,7 +138,7 @@ def _fail_over(failovers: Failovers, careful: Clients, careless: Clients, *, alo
     if alone:
         failovers.group.cut_replication()
     _await_more(careless)
-    old, promoted_s = failovers.group.fail_over()
+    old, promoted_s = failovers.group.fail_over(how)
     promoted_ms = time.time() * 1000
     running = max(len(careless.accepted) - 32, 0)
     fronts = (failovers.lab, failovers.careless)
@@ -140,7 +151,10 @@ def _fail_over(failovers: Failovers, careful: Clients, careless: Clients, *, alo
 
     claimed_s = (max(eventually(claims, timeout_s=30).values()) - promoted_ms) / 1000
     # It still believes itself the primary: until the Sentinels tell it, it would take writes.
-    old.start()
+    if how is signal.SIGSTOP:
+        os.kill(old.pid, signal.SIGCONT)
+    else:
+        old.start()
     eventually(failovers.group.complete, timeout_s=30)
     _await_more(careful)
     return max(ready_s, claimed_s)

@@ -100,11 +100,12 @@ def _beats(worker: AttemptStore, job: str, attempt: int) -> bool:
         return False
 
 
-def test_no_call_waits_longer_than_ten_seconds_for_a_primary_or_sentinels_that_stand_still(
+def test_a_primary_or_sentinels_that_stand_still_hold_no_call_for_ten_seconds_and_no_presence(
     group: SentinelGroup, there: Settings
 ) -> None:
-    store = JobStore.connect(there)
-    store.ping()
+    connection = Connection(there.redis_url)
+    store, presence = JobStore(connection, there), attempts(connection, there).presence()
+    assert presence.poll(0.1) is None  # connected
     os.kill(group.primary.pid, signal.SIGSTOP)
     calls_s: list[float] = []
 
@@ -121,6 +122,10 @@ def test_no_call_waits_longer_than_ten_seconds_for_a_primary_or_sentinels_that_s
         return True
 
     eventually(answers, timeout_s=30)
+    eventually(lambda: presence.poll(0.1) is None, timeout_s=2)
+    listed = group.client().client_list(_type="pubsub")
+    assert "millrace-worker:w1" in {client["name"] for client in listed}
+    presence.close()
     for sentinel in group.sentinels:
         os.kill(sentinel.pid, signal.SIGSTOP)
     store.ping()  # what is connected needs no Sentinel
