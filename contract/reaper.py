@@ -1,6 +1,7 @@
 """The reaper: a thread in every worker and web process that makes sure nothing is forgotten."""
 
 import threading
+import time
 
 import structlog
 
@@ -32,19 +33,19 @@ class Reaper:
         self._thread.join(timeout=2 * TICK_S)
 
     def _run(self) -> None:
-        away = False
+        away_since_s: float | None = None
         while not self._stopped.wait(TICK_S):
             try:
                 report = self._store.reap()
-            except StoreUnavailableError:
+            except StoreUnavailableError as error:
                 self._store.note_failure()
-                if not away:
-                    _log.warning("redis.away")
-                away = True
+                if away_since_s is None:
+                    _log.warning("redis.away", error=error.detail)
+                    away_since_s = time.monotonic()
                 continue
-            if away:
-                _log.info("redis.back")
-            away = False
+            if away_since_s is not None:
+                _log.info("redis.back", away_s=round(time.monotonic() - away_since_s, 1))
+            away_since_s = None
             for row in report:
                 self._act(row)
 
@@ -54,7 +55,9 @@ class Reaper:
                 self._hints.publish(queue, int(count))
             case "lost", (job, worker, cause, outcome):
                 _log.warning("job.lost", job=job, worker=worker, cause=cause, outcome=outcome)
-            case "worker", (worker,):
-                _log.warning("worker.lost", worker=worker)
+            case "worker", (worker, cause):
+                _log.warning("worker.lost", worker=worker, cause=cause)
+            case "dead", (job, cause):
+                _log.error("job.dead", job=job, cause=cause)
             case kind, (job,):
                 _log.info(f"job.{kind}", job=job)

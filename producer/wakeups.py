@@ -127,6 +127,7 @@ class EventHub:
         self._lock = threading.Lock()
         self._feeds: dict[str, _Feed] = {}
         self._thread: threading.Thread | None = None
+        self._unread = False
         self.closing = threading.Event()
 
     @contextmanager
@@ -213,8 +214,13 @@ class EventHub:
             try:
                 read = self._store.read_events(wanted) if wanted else {}
             except StoreUnavailableError as error:
-                _log.warning("events.unread", jobs=len(wanted), detail=error.detail)
+                if not self._unread:
+                    _log.warning("events.unread", jobs=len(wanted), error=error.detail)
+                self._unread = True
                 return  # no cursor has moved: the next sweep reads the same
+            if self._unread and wanted:
+                _log.info("events.read_again", jobs=len(wanted))
+            self._unread = self._unread and not wanted
             for job_id, events in read.items():
                 if events:
                     self._hand_out(job_id, wanted[job_id], events)

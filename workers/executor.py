@@ -100,7 +100,8 @@ class Executor:
             except StoreUnavailableError as error:
                 # The claim may have been made all the same, and only its nonce can tell. A job
                 # left to its lease would be charged with the loss of a worker.
-                _log.warning("claim.delayed", error=error.detail)
+                if not again:
+                    _log.warning("claim.delayed", queue=queue, error=error.detail)
                 again = True
             if self._draining.wait(_PATIENCE_S):
                 return None
@@ -147,7 +148,7 @@ class Executor:
             done = self._generate(claim, lease)
         except RunCancelledError:
             if lease.given_up and not lease.lost:
-                released = self._persist(lambda: self._store.release(claim))
+                released = self._persist(claim, lambda: self._store.release(claim))
             else:
                 released = False
             event = "job.released" if released else "job.fenced"
@@ -162,7 +163,9 @@ class Executor:
             _log.exception("job.crashed", job=claim.job_id, attempt=claim.attempt)
             self._fail(claim, EngineError(f"the worker failed: {type(error).__name__}"))
         else:
-            stored = self._persist(lambda: self._store.finish(claim, done.output, done.usage))
+            stored = self._persist(
+                claim, lambda: self._store.finish(claim, done.output, done.usage)
+            )
             event = "job.completed" if stored else "job.fenced"
             _log.info(event, job=claim.job_id, attempt=claim.attempt, **done.usage)
 
@@ -180,21 +183,28 @@ class Executor:
         return answer(claim, result)
 
     def _fail(self, claim: Claim, error: MillraceError) -> None:
-        outcome = self._persist(lambda: self._store.fail(claim, error))
+        outcome = self._persist(claim, lambda: self._store.fail(claim, error))
         _log.warning(
             "job.failed", job=claim.job_id, attempt=claim.attempt, code=error.code, outcome=outcome
         )
+        if outcome == "dead":
+            _log.error("job.dead", job=claim.job_id, cause=error.code)
 
-    def _persist(self, write: Callable[[], T]) -> T | None:
+    def _persist(self, claim: Claim, write: Callable[[], T]) -> T | None:
         """Write, and go on trying while Redis is away: what was computed is not thrown away.
 
         None when the worker must go first; the lease runs out and another one runs the job.
         """
+        delayed = False
         while True:
             try:
                 return write()
             except StoreUnavailableError as error:
-                _log.warning("write.delayed", error=error.detail)
+                if not delayed:  # said once for each job: an outage may last for hours
+                    _log.warning(
+                        "write.delayed", job=claim.job_id, attempt=claim.attempt, error=error.detail
+                    )
+                delayed = True
                 if self._over.is_set():
                     return None
             self._over.wait(_PATIENCE_S)

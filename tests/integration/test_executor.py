@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
+from structlog.testing import capture_logs
 
 from contract.errors import StoreUnavailableError
 from contract.job import Claim, JobState
@@ -160,3 +161,30 @@ def test_what_is_claimed_when_the_grace_time_is_over_is_given_back(
     rig.executor.run_next(QUEUE)
     left = store.get(job.id)
     assert (left.state, left.attempts, left.losses) == (JobState.QUEUED, 1, 0)
+
+
+def test_a_result_that_must_wait_for_redis_says_so_once(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    class Full(AttemptStore):
+        """Refuses results for a while."""
+
+        refusals = 0
+
+        def finish(self, claim: Claim, output: Any, usage: Mapping[str, int]) -> bool:
+            if self.refusals < 3:
+                self.refusals += 1
+                raise StoreUnavailableError("no memory")
+            return super().finish(claim, output, usage)
+
+    store = JobStore(connection, settings)
+    job = store.submit(new_job()).job
+    full = Full(connection, settings, "w1")
+    rig = Rig(full, settings, "answers")
+    engines.append(rig.engine)
+    with capture_logs() as said:
+        rig.executor.run_next(QUEUE)
+    assert full.refusals == 3
+    assert store.get(job.id).state is JobState.COMPLETED
+    delayed = [line for line in said if line["event"] == "write.delayed"]
+    assert [(line["job"], line["error"]) for line in delayed] == [(job.id, "no memory")]

@@ -94,7 +94,10 @@ def test_a_worker_with_a_named_connection_is_not_lost(
     assert lose_worker(connection, reaper, "w1") == []
     presence.close()
     eventually(
-        lambda: Reaped(kind="worker", parts=("w1",)) in lose_worker(connection, reaper, "w1")
+        lambda: (
+            Reaped(kind="worker", parts=("w1", "worker_disconnected"))
+            in lose_worker(connection, reaper, "w1")
+        )
     )
 
 

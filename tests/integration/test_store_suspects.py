@@ -118,6 +118,19 @@ def test_the_last_worker_serves_the_others_first_while_another_one_is_awaited(
     assert claim(last).job_id == loner
 
 
+def test_each_loss_of_a_job_that_must_be_alone_has_another_worker_awaited(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    loner = store.submit(new_job()).job.id
+    for name in ("v1", "v2"):
+        claim(attempts(connection, settings, name))
+        lose_worker(connection, reaper, name)
+    connection.redis.pexpire(keys.ISOLATING(QUEUE), 3000)
+    assert claim(attempts(connection, settings, "v3")).job_id == loner
+    lose_worker(connection, reaper, "v3")
+    assert connection.redis.pttl(keys.ISOLATING(QUEUE)) > 3000
+
+
 def test_jobs_that_must_be_alone_leave_half_of_the_workers_to_others(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
@@ -162,6 +175,7 @@ def test_a_job_that_kills_its_workers_is_dead_after_four_and_redrive_revives_it(
         claim(attempts(connection, settings, f"w{n}"))
         report = lose_worker(connection, reaper, f"w{n}")
     assert Reaped(kind="lost", parts=(poison.id, "w3", "worker_disconnected", "dead")) in report
+    assert Reaped(kind="dead", parts=(poison.id, "worker_disconnected")) in report
     dead = store.get(poison.id)
     assert (dead.state, dead.dead, dead.losses) == (JobState.FAILED, True, 4)
     assert dead.error is not None

@@ -13,8 +13,8 @@
 --        4 most hints per queue,
 --        5 1 when the connections could be listed, 6 the server's run id or '',
 --        7.. workers with a named connection
--- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'expired', job}
---         | {'given_back', job} | {'retried', job} | {'worker', id} | {'hints', queue, n}
+-- RETURN {{'lost', job, worker, cause, 'queued'|'dead'} | {'dead', job, cause} | {'expired', job}
+--         | {'given_back', job} | {'retried', job} | {'worker', id, cause} | {'hints', queue, n}
 --         | {'orphan', job}: its record was deleted by hand, …}
 local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
@@ -56,9 +56,11 @@ local function bury_poison(id, losses, worker, cause)
     local same = poisoned('an identical job was the end of five workers', worker, cause)
     for _, follower in ipairs(redis.call('ZRANGE', key.followers(id), 0, -1)) do
       bury(follower, now, ttl_ms, same)
+      say('dead', follower, cause)
     end
   end
   bury(id, now, ttl_ms, poisoned(how, worker, cause))
+  say('dead', id, cause)
   local heir = end_with_heir(id)
   if heir then
     withdraw(heir)
@@ -71,7 +73,7 @@ end
 -- the lost one, not one that is of use to others, unless none comes for half a lease.
 local function await_newcomer(queue, lost)
   local holder = redis.call('GET', key.isolating(queue))
-  if not holder or holder == lost then
+  if not holder or holder == lost or holder == NEWCOMER then
     redis.call('SET', key.isolating(queue), NEWCOMER, 'PX', math.ceil(lease_ms / 2))
   end
 end
@@ -169,7 +171,7 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
         redis.call('DEL', key.isolating(queue))
       end
     end
-    say('worker', worker)
+    say('worker', worker, last_words or 'worker_disconnected')
   end
 end
 if not spare then
