@@ -4,6 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
+import structlog
+
 from workers.engine import Engine
 from workers.health import Unfit, unfit_engine
 from workers.leases import LeaseKeeper
@@ -11,6 +13,8 @@ from workers.leases import LeaseKeeper
 _TICK_S = 0.1
 #: A look that comes later than this says that the process itself stood still (frozen, suspended).
 _STANDSTILL_S = 1.0
+
+_log = structlog.get_logger(__name__)
 
 
 class Watch:
@@ -54,6 +58,7 @@ class Watch:
             now_s = time.monotonic()
             if now_s - looked_s > _STANDSTILL_S:
                 awake_since_s = now_s
+                _log.warning("worker.stood_still", seconds=round(now_s - looked_s, 1))
             looked_s = now_s
             unfit = unfit_engine(
                 self._engines, stall_s=self._stall_s, now_s=now_s, awake_since_s=awake_since_s

@@ -130,6 +130,7 @@ def test_a_worker_that_stood_still_itself_blames_neither_redis_nor_its_engine(ri
     done = rig.finished(job)
     assert (done.state, done.attempts, done.losses) == (JobState.COMPLETED, 1, 0)
     assert rig.worker.alive
+    assert rig.logged("worker.stood_still")
     assert not rig.logged("job.given_up")
 
 
