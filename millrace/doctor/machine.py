@@ -37,6 +37,12 @@ PACKAGES = {
 _STAND_INS = {"onnxruntime": "onnxruntime-gpu", "onnxruntime-genai": "onnxruntime-genai-cuda"}
 _LEAST_PYTHON = (3, 11)
 _SCARCE_BYTES, _TOO_FEW_BYTES = 3 * 10**9, 5 * 10**8
+#: What to do about each thing that a front can lack, the worst first.
+_WAYS = {
+    "jobs": "Redis lost its jobs: restore its data, or restart the front to begin anew",
+    "redis": "see what this says of redis",
+    "worker": "start a worker: millrace worker",
+}
 
 
 def python_version() -> Iterator[Finding]:
@@ -106,22 +112,31 @@ def ports(settings: Settings) -> Iterator[Finding]:
 
 def front(settings: Settings) -> Iterator[Finding]:
     """Whether a Millrace serves at the front's address."""
-    probe = FrontProbe(settings)
+    elsewhere = settings.url != local_url(settings)
+    probe = FrontProbe(settings, url=settings.url)
     try:
         if probe.is_ready():
             yield Finding(check="front", level=Level.OK, detail=f"{settings.url} is ready")
         elif probe.front_lives():
+            missing = probe.missing()
             yield Finding(
                 check="front",
                 level=Level.WARN,
-                detail=f"{local_url(settings)} answers, but is not ready",
-                advice="start a worker: millrace worker",
+                detail=f"{settings.url} answers, but is not ready: {', '.join(missing)} missing",
+                advice=next((way for name, way in _WAYS.items() if name in missing), ""),
+            )
+        elif elsewhere:
+            yield Finding(
+                check="front",
+                level=Level.WARN,
+                detail=f"nothing answers at {settings.url}",
+                advice="start it, or set MILLRACE_URL",
             )
         else:
             yield Finding(
                 check="front",
                 level=Level.OK,
-                detail=f"nothing runs at {local_url(settings)}; `millrace up` starts it",
+                detail=f"nothing runs at {settings.url}; `millrace up` starts it",
             )
     finally:
         probe.close()

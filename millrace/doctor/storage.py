@@ -44,6 +44,15 @@ def redis(settings: Settings) -> Iterator[Finding]:
             advice=f"start it, or set {name}",
         )
         return
+    if facts.refusal:
+        detail = f"{facts.name} {facts.version} at {public_address(url)} takes no jobs"
+        yield Finding(
+            check="redis",
+            level=Level.FAIL,
+            detail=f"{detail}: {facts.refusal}",
+            advice="give it room; submits get 503 until then, results wait with their workers",
+        )
+        return
     for warning in warnings:
         detail, _, advice = warning.partition("; ")
         yield Finding(check="redis", level=Level.WARN, detail=detail, advice=advice)

@@ -92,6 +92,8 @@ def describe_exit(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     try:
-        return f"was killed by {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
+        hint = " (by hand, or for want of memory)" if name == "SIGKILL" else ""
+        return f"was killed by {name}{hint}"
     except ValueError:
         return f"was killed by signal {-code}"

@@ -16,8 +16,14 @@ _FRESH_S = 0.2  # answers are shared by the questions of one moment
 class FrontProbe:
     """Asks the front about itself and the workers, a few times per second at most."""
 
-    def __init__(self, settings: Settings, *, clock: Callable[[], float] = time.monotonic) -> None:
-        url = local_url(settings)
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        url: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        url = url or local_url(settings)
         self._http = httpx.Client(base_url=url, timeout=_TIMEOUT_S, trust_env=False)
         self._client = Client(url, timeout_s=_TIMEOUT_S, policy=RetryPolicy(retries=0))
         self._clock = clock
@@ -37,12 +43,16 @@ class FrontProbe:
         """Whether a job that is sent now can be run."""
         return self._answers("/readyz")
 
+    def missing(self) -> Sequence[str]:
+        """What the front says that it lacks; empty when it does not say."""
+        try:
+            return [str(each) for each in self._http.get("/readyz").json().get("missing", ())]
+        except (httpx.TransportError, ValueError):
+            return ()
+
     def has_lost_jobs(self) -> bool:
         """Whether the front says that Redis is not the one that held its jobs."""
-        try:
-            return "jobs" in self._http.get("/readyz").json().get("missing", ())
-        except (httpx.TransportError, ValueError):
-            return False
+        return "jobs" in self.missing()
 
     def worker(self, pid: int) -> Worker | None:
         """The registered worker with this process id, if there is one."""

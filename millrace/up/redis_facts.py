@@ -20,6 +20,8 @@ class RedisFacts:
     append_only: bool | None
     eviction: str | None
     replicas: int | None
+    refusal: str
+    """Why it takes no writes, as far as INFO tells; "" when it takes them."""
 
 
 def read_facts(url: str) -> RedisFacts:
@@ -44,7 +46,17 @@ def read_facts(url: str) -> RedisFacts:
         append_only=None if append_only is None else bool(int(append_only)),
         eviction=info.get("maxmemory_policy"),
         replicas=None if replicas is None else int(replicas),
+        refusal=_refusal(info),
     )
+
+
+def _refusal(info: dict[str, Any]) -> str:
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if 0 < limit <= used:
+        return f"its memory is full ({used / 1e6:.0f} MB of maxmemory {limit / 1e6:.0f} MB)"
+    if info.get("aof_last_write_status", "ok") != "ok":
+        return "it cannot write its append-only file: its disk may be full"
+    return ""
 
 
 def require_fit(facts: RedisFacts, settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 from millrace.cli.main import run
 from model_store import ModelStore
 from model_store.tiny import write_tiny_llama
+from tests.support.fronts import FrontServer
 from tests.support.redis_server import RedisServer, free_port
 
 SERVERS = (
@@ -95,6 +96,35 @@ def test_a_redis_without_the_replicas_that_a_submit_waits_for_is_a_warning(
     _, found = examine(capsys, tmp_path, REDIS_URL=redis_server.url, MIN_REPLICAS="1")
     assert found["redis"]["level"] == "warn"
     assert "MILLRACE_MIN_REPLICAS=1" in found["redis"]["advice"]
+
+
+def test_a_redis_without_memory_fails(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, own_redis: RedisServer
+) -> None:
+    own_redis.client().config_set("maxmemory", 1_000_000)
+    code, found = examine(capsys, tmp_path, REDIS_URL=own_redis.url)
+    assert code == 1
+    assert "its memory is full" in found["redis"]["detail"]
+
+
+def test_a_front_elsewhere_that_does_not_answer_is_a_warning_and_one_that_is_not_ready_says_why(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, redis_server: RedisServer
+) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    _, found = examine(capsys, tmp_path, URL=url)
+    assert found["front"]["level"] == "warn"
+    assert found["front"]["detail"] == f"nothing answers at {url}"
+
+    away = f"redis://127.0.0.1:{free_port()}"
+    environ = {"MILLRACE_REDIS_URL": away, "MILLRACE_DATA_DIR": str(tmp_path)}
+    front = FrontServer(environ, tmp_path / "front.log")
+    front.start()
+    try:
+        _, found = examine(capsys, tmp_path, URL=front.url, REDIS_URL=redis_server.url)
+    finally:
+        front.stop()
+    assert found["front"]["detail"] == f"{front.url} answers, but is not ready: redis missing"
+    assert found["front"]["advice"] == "see what this says of redis"
 
 
 def test_a_redis_that_is_not_there_fails_without_its_password(
