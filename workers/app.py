@@ -4,6 +4,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ from workers.consumer import HintConsumer
 from workers.devices import DeviceKeeper, Gpu, choose_device, list_gpus
 from workers.engine import Engine, check_fitness, open_engine
 from workers.executor import Executor, Served
-from workers.health import Unfit, abandon_process
+from workers.health import Unfit, abandon_process, replace_when_a_thread_dies
 from workers.leases import LeaseKeeper
 from workers.publisher import TokenPublisher
 from workers.watch import Watch
@@ -102,6 +103,7 @@ class Worker:
         stopping = self._on_stopping  # Celery keeps weak references to receivers
         worker_shutting_down.connect(stopping)
         celery = self._celery_worker(app)
+        replace_when_a_thread_dies(self._abandon)
         # Before the first claim: a worker that dies must be one that the reaper knows.
         self._publisher.start()
         self._leases.start()
@@ -110,6 +112,7 @@ class Worker:
         try:
             celery.start()
         finally:
+            threading.excepthook = threading.__excepthook__
             self._close()
         return int(celery.exitcode or 0)
 

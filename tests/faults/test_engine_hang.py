@@ -1,4 +1,4 @@
-"""The engine of a worker hangs, or fails for good: the process is replaced and its jobs move."""
+"""A part of a worker hangs or fails for good: the process is replaced and its jobs move."""
 
 from pathlib import Path
 
@@ -36,12 +36,21 @@ def test_an_engine_that_fails_for_good_has_its_process_replaced_and_its_jobs_mov
     replaced(lab, row, "poison-error", "fatal error of the engine, tiny model", "engine_failed")
 
 
+def test_a_worker_whose_heartbeat_dies_of_an_error_is_replaced_and_its_jobs_moved(
+    tmp_path: Path, row: Row, full: bool
+) -> None:
+    if not full:
+        pytest.skip("at full length only")
+    lab = Lab(tmp_path, workers=2, token_s=0.01, lab={"LAB_POISON": "1"}).start()
+    replaced(lab, row, "poison-heart", "heartbeat's thread dies", "worker_failed")
+
+
 def replaced(lab: Lab, row: Row, word: str, fault: str, cause: str) -> None:
-    """Let one worker's engine go bad under load, once, and check what is promised."""
+    """Let one worker go bad under load, once, and check what is promised."""
     try:
         clients = Clients(lab, in_flight=60).start()
         eventually(lambda: len(clients.accepted) > 80, timeout_s=60)
-        harmful = lab.submit(prompt(word, 64))["id"]
+        harmful = lab.submit(prompt(word, 200))["id"]
         loss = eventually(lambda: losses_of(lab, harmful), timeout_s=SEEN_WITHIN_S + 10)[0]
         assert lab.http.post(f"/api/v1/jobs/{harmful}/cancel").status_code == 202  # once is enough
         eventually(lambda: lab.exits, timeout_s=10)

@@ -9,7 +9,8 @@ this is in a wheel or an image, so no production process can be told to misbehav
     LAB_DEATHS     file that gets a JSON line {at_ms, jobs} before each such death
     LAB_POISON     1: prompts with the words poison-kill, poison-hang or poison-memory do so, on the
                    engine's thread, after their first piece of text; poison-error makes the step
-                   fail, of the real engine in its own code
+                   fail, of the real engine in its own code; poison-heart is the end of the
+                   heartbeat's thread
 """
 
 import json
@@ -17,6 +18,7 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +33,8 @@ from workers.app import Worker, main, open_fit_engine
 from workers.engine import Engine, Run
 from workers.engine.requests import OnText
 
+_heart_broken = threading.Event()
+
 
 class MortalStore(AttemptStore):
     """Kills its process between two steps of a job's life."""
@@ -40,6 +44,11 @@ class MortalStore(AttemptStore):
         if claim is not None:
             die_at("claimed", claim)
         return claim
+
+    def beat(self, **held: Any) -> Any:
+        if _heart_broken.is_set():
+            raise RuntimeError("a poison broke the heart")
+        return super().beat(**held)
 
     def finish(self, claim: Claim, output: Any, usage: Mapping[str, int]) -> bool:
         stored = super().finish(claim, output, usage)
@@ -123,6 +132,7 @@ POISONS = {
     "poison-hang": _hang,
     "poison-memory": _exhaust_memory,
     "poison-error": _break,
+    "poison-heart": _heart_broken.set,
 }
 _OUTSIDE_OF_EVERY_VOCABULARY = 10**6
 
