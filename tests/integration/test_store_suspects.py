@@ -21,6 +21,12 @@ from tests.support.jobs import QUEUE, new_job
 from tests.support.reaping import lose_worker
 
 
+@pytest.fixture
+def reaper(connection: Connection, settings: Settings) -> ReapStore:
+    """With the lease of the workers: half of it, while a new one is awaited, outlasts a test."""
+    return ReapStore(connection, settings)
+
+
 def test_few_suspects_share_a_batch_and_the_last_run_alone(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
