@@ -44,6 +44,7 @@ class Transport:
         self.policy = policy
         self._on_retry = on_retry or (lambda _error, _pause_s: None)
         self._sleep = sleep
+        self._known = False
         wrong = UnexpectedAnswerError(f"{url!r} is not an address like http://127.0.0.1:8000")
         try:
             parts = urlsplit(url)
@@ -102,6 +103,7 @@ class Transport:
                 again = repeatable or isinstance(cause, httpx.ConnectError | httpx.ConnectTimeout)
             else:
                 if response.is_success:
+                    self._known = True
                     return _json(response)
                 error = problem_error(response)
                 again = response.status_code in _TRY_AGAIN
@@ -113,7 +115,7 @@ class Transport:
 
     def pause(self, error: MillraceError, failures: int, wanted_s: float | None = None) -> None:
         """Wait before the next try after ``failures`` in a row, or raise ``error``."""
-        pause_s = self.policy.pause_s(failures, wanted_s)
+        pause_s = self.policy.pause_s(failures, wanted_s, known=self._known)
         if pause_s is None:
             raise error
         self._on_retry(error, pause_s)

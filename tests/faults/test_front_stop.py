@@ -9,6 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
+from millrace.client import Client
 from millrace.client.sse import ServerSentEvent, read_events
 from tests.faults.conftest import Row
 from tests.support.fronts import FrontServer
@@ -54,6 +55,32 @@ def test_streams_and_waits_end_cleanly_with_their_front_and_go_on_at_another(
         row("SIGTERM of a front with open lines", account, lost)
         account.check()
         assert {answer["status"] for answer in ended} == {"completed"}
+    finally:
+        lab.stop()
+
+
+def test_users_of_the_only_front_outlive_its_stop_and_its_death(tmp_path: Path, row: Row) -> None:
+    lab = Lab(tmp_path, workers=1, token_s=0.02).start()
+    (front,) = lab.fronts
+    told: list[str] = []
+    try:
+        with Client(front.url) as user, ThreadPoolExecutor(2) as pool:
+            job = user.submit("a story that is told twice", model="tiny", max_tokens=2 * TOKENS)
+            reads = pool.submit(lambda: told.extend(job.stream()))
+            waits = pool.submit(user.job(job.id).wait)
+            eventually(lambda: told)
+            assert front.stop() == 0
+            heard = len(told)
+            eventually(lambda: len(told) > heard, timeout_s=30)
+            front.kill()
+            reads.result()
+            ended = waits.result()
+            late = user.submit("a story after that", model="tiny", max_tokens=4).wait()
+        account = settle(lab, [job.id, late.id], timeout_s=30)
+        row("SIGTERM, then kill -9 of the only front", account, "its users noticed nothing")
+        account.check()
+        assert ended.text == "".join(told)
+        assert account.states == {"completed": 2}
     finally:
         lab.stop()
 

@@ -241,5 +241,6 @@ def test_lists_are_pages_of_frozen_rows_and_unknown_fields_are_left_out() -> Non
 def test_pauses_grow_are_jittered_and_end() -> None:
     policy = RetryPolicy(retries=4, first_s=1.0, cap_s=3.0, draw=lambda: 0.0)
     assert [policy.pause_s(n) for n in (1, 2, 3, 4, 5)] == [0.5, 1.0, 1.5, 1.5, None]
+    assert [policy.pause_s(n, known=True) for n in (8, 9)] == [1.5, None]
     assert RetryPolicy(first_s=1.0, draw=lambda: 1.0).pause_s(1) == 1.0
     assert policy.pause_s(1, retry_after_s=7.0) == 7.0

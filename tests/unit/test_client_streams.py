@@ -79,7 +79,7 @@ def test_a_stream_resumed_behind_its_last_event_is_over() -> None:
 
 def test_a_connection_that_never_comes_back_is_an_error() -> None:
     with pytest.raises(ServerUnreachableError, match="ended before the job did"):
-        run(sse(), sse(), sse())
+        run(*[sse()] * 5)
 
 
 def test_a_second_attempt_repeats_nothing_to_the_caller() -> None:
