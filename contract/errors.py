@@ -22,8 +22,6 @@ class MillraceError(Exception):
 
 
 # --- settings and environment -------------------------------------------------------------
-
-
 class SettingsError(MillraceError):
     """One or more settings are wrong; the detail names each."""
 
@@ -49,8 +47,6 @@ class ProcessFailedError(MillraceError):
 
 
 # --- requests -----------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
     """One wrong place in a request: a JSON pointer (RFC 6901) and what is wrong there."""
@@ -106,8 +102,6 @@ class AuthenticationError(MillraceError):
 
 
 # --- jobs ---------------------------------------------------------------------------------
-
-
 class UnknownJobError(MillraceError):
     """No job has this id."""
 
@@ -193,8 +187,6 @@ class DeadlineExceededError(MillraceError):
 
 
 # --- models -------------------------------------------------------------------------------
-
-
 class UnknownModelError(MillraceError):
     """No model has this name, version or alias; the detail lists the known ones."""
 
@@ -226,8 +218,6 @@ class ModelInUseError(MillraceError):
 
 
 # --- engine -------------------------------------------------------------------------------
-
-
 class EngineError(MillraceError):
     """The engine could not run a request; another attempt may."""
 
@@ -260,8 +250,6 @@ class UnfitWorkerError(MillraceError):
 
 
 # --- seen by a client ---------------------------------------------------------------------
-
-
 class ServerUnreachableError(MillraceError):
     """No Millrace answers at the address; the detail says how to start one or name another."""
 
@@ -302,8 +290,6 @@ class StreamDivergedError(MillraceError):
 
 
 # --- seen when starting the stack ---------------------------------------------------------
-
-
 class StoreUnfitError(MillraceError):
     """Redis answers, but may not hold jobs: too old, or set to drop keys."""
 
