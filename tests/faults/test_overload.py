@@ -58,7 +58,7 @@ def test_ten_times_more_submits_than_can_be_done_are_refused_at_once_and_cost_no
 def test_who_is_refused_and_comes_back_when_told_finds_a_place_then(
     lab: Lab, row: Row, full: bool
 ) -> None:
-    known = flooded(lab, "rude", JOBS_PER_S, 12)["accepted"]  # of a new queue nobody knows the rate
+    known = flooded(lab, "polite", SLOTS, 12)["accepted"]  # of a new queue nobody knows the rate
     told = flooded(lab, "polite", 10 * (BACKLOG + SLOTS), 75 if full else 30)
     account = settle(lab, [*known, *told["accepted"]], timeout_s=60)
     ratios = sorted(told_s / waited_s for told_s, waited_s in told["waits"])
