@@ -166,7 +166,7 @@ class StoreReplacedError(StoreUnavailableError):
 
 
 class NotReplicatedError(StoreUnavailableError):
-    """A submit or a cancel is done, but too few replicas know: repeated, it waits for them again."""
+    """A submit or cancel is done, but too few replicas know: repeated, it waits for them again."""
 
     code = "not_replicated"
 
