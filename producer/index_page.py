@@ -43,7 +43,11 @@ nav a { margin-right: 1rem }
 <nav>
 <a href="/api/v1/jobs">jobs</a>
 <a href="/api/v1/jobs?status=queued">queued</a>
+{% if dead %}
+<a class="bad" href="/api/v1/dead">dead letters: there are some</a>
+{% else %}
 <a href="/api/v1/dead">dead letters</a>
+{% endif %}
 <a href="/openapi.json">OpenAPI</a>
 <a href="/readyz">readyz</a>
 </nav>
@@ -118,13 +122,15 @@ def render_index(
     version: str,
     url: str,
     missing: str,
+    dead: bool,
     lists: Mapping[str, Sequence[BaseModel]],
     counters: Mapping[str, int],
 ) -> str:
     """The page as HTML.
 
     ``lists`` has the rows of ``models``, ``workers`` and ``queues`` as the API gives them;
-    ``missing`` says why no job can run now, or is empty; ``url`` is that of this page.
+    ``missing`` says why no job can run now, or is empty; ``dead`` whether there are dead letters;
+    ``url`` is that of this page.
     """
     tables = [
         (name, columns, [_cells(row, columns) for row in lists.get(name, ())], empty)
@@ -136,6 +142,7 @@ def render_index(
         version=version,
         url=url,
         missing=missing,
+        dead=dead,
         tables=tables,
         counters=[(name.replace("_", " "), count) for name, count in sorted(counters.items())],
         example=next(generating, "smollm2"),

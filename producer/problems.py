@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from contract import errors
 from contract.errors import FieldError, InvalidRequestError, MillraceError, QueueFullError
+from producer.refusals import Refusals
 from producer.response_schemas import Sent
 
 PROBLEM_JSON = "application/problem+json"
@@ -95,8 +96,12 @@ def problem_response(
 def install_error_handlers(app: Flask, *, max_backlog: int) -> None:
     """Answer every error of ``app`` with a problem; ``max_backlog`` is told beside a 429."""
 
+    refusals = Refusals()
+
     def answer_known(error: MillraceError) -> Response:
         status = status_of(type(error))
+        if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
+            refusals.note(error)
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("request.failed", code=error.code, detail=error.detail, path=request.path)
         return problem_response(

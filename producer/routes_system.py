@@ -149,13 +149,15 @@ def add_page(api: Api, front: Front, *, version: str) -> None:
             lists["workers"] = [view_worker(each) for each in workers]
             lists["queues"] = [view_queue(each) for each in front.store.queues()]
             counters = front.store.counters()
+            dead = bool(front.store.dead_letters(limit=1, after=None).items)
         except StoreUnavailableError as error:
-            workers, counters, missing = [], {}, error.detail
+            workers, counters, dead, missing = [], {}, False, error.detail
         lists["models"] = _models(front, workers)
         page = render_index(
             version=version,
             url=request.root_url,
             missing=missing,
+            dead=dead,
             lists=lists,
             counters=counters,
         )

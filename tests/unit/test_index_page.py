@@ -8,6 +8,7 @@ def test_what_a_name_contains_is_shown_as_text() -> None:
         version="<script>1</script>",
         url='http://host"><script>/',
         missing="<script>2</script>",
+        dead=False,
         lists={},
         counters={"<script>": 3},
     )
@@ -21,7 +22,13 @@ def test_the_page_may_load_nothing_but_its_own_style() -> None:
 
 
 def test_a_page_without_anything_says_what_to_do() -> None:
-    page = render_index(version="1", url="http://h/", missing="", lists={}, counters={})
+    page = render_index(version="1", url="http://h/", missing="", dead=False, lists={}, counters={})
 
     assert "millrace models import smollm2" in page
     assert "no worker lives" in page
+
+
+def test_dead_letters_are_shown_without_being_asked_for() -> None:
+    page = render_index(version="1", url="http://h/", missing="", dead=True, lists={}, counters={})
+
+    assert '<a class="bad" href="/api/v1/dead">dead letters: there are some</a>' in page

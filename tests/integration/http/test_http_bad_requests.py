@@ -2,6 +2,7 @@
 
 import pytest
 from flask.testing import FlaskClient
+from structlog.testing import capture_logs
 
 from tests.integration.http.conftest import MakeFront
 from tests.support.problems import JOBS, pointers, problem, submit
@@ -101,8 +102,12 @@ def test_a_full_queue_is_429_with_when_to_come_back(make_front: MakeFront) -> No
     for number in range(2):
         assert submit(client, input=f"number {number}").status_code == 202
 
-    response = submit(client, input="one too many")
+    with capture_logs() as said:
+        for number in range(3):
+            response = submit(client, input=f"one too many {number}")
 
+    refused = [line for line in said if line["event"] == "requests.refused"]
+    assert [(line["log_level"], line["code"]) for line in refused] == [("warning", "queue_full")]
     assert problem(response, 429, "queue_full")["retryable"]
     assert 1 <= int(response.headers["Retry-After"]) <= 120
     assert response.headers["RateLimit-Policy"] == '"backlog";q=2'
