@@ -1,13 +1,18 @@
 """Celery's consumer of hints, which must be back soon, however long Redis was away."""
 
 import time
+import warnings
 from typing import Any
 
 import structlog
+from celery.exceptions import CPendingDeprecationWarning
 from celery.worker.consumer import Consumer
 from celery.worker.state import maybe_shutdown
 
 _RETRY_S = 0.5
+
+# Eight lines at each lost connection, on a choice that does not arise: hints are not acknowledged.
+warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5.1")
 
 _log = structlog.get_logger(__name__)
 
