@@ -147,8 +147,7 @@ class NoWorkerError(MillraceError):
 class StoreUnavailableError(MillraceError):
     """Redis did not answer, or refused the write.
 
-    ``silent`` says that nothing came back, in which case Redis may be at work for others all the
-    same; a server that refuses, or is not there, serves nobody.
+    ``silent``: nothing came back, so Redis may be at work for others all the same.
     """
 
     code = "store_unavailable"
