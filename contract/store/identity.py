@@ -96,6 +96,8 @@ class StoreIdentity:
             if not known.id:
                 self._seen = Seen(id=found, sequence=sequence, falls=0)
                 return True
+            if not found and not before.id:
+                return True  # it was asked before there was an id
             if found != known.id:
                 if not self._replaced:
                     _log.error("store.replaced", known=known.id, found=found or None)

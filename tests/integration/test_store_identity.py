@@ -143,6 +143,15 @@ def test_concurrent_submits_and_looks_never_alarm(store: JobStore, settings: Set
     assert store.connection.identity.seen.sequence == 400
 
 
+def test_an_answer_from_before_there_was_an_id_alarms_nobody(store: JobStore) -> None:
+    identity = store.connection.identity
+    before = identity.seen
+    store.submit(new_job())
+    with capture_logs() as logs:
+        assert identity.note(before, "", 0)
+    assert logs == []
+
+
 def test_a_worker_is_fenced_registers_anew_and_serves_the_next_store(
     own_redis: RedisServer, store: JobStore, settings: Settings
 ) -> None:
