@@ -1,11 +1,13 @@
 """What clients are answered in all, and how often a connection broke under them."""
 
+import re
 import threading
 from collections import Counter
 
 import httpx
 
 BROKEN = "broken connections"
+_HEALED = re.compile(rf"{BROKEN}|200|202|(429|503) \w+ later")
 
 
 class Witness(httpx.BaseTransport):
@@ -18,7 +20,7 @@ class Witness(httpx.BaseTransport):
         )
         self._lock = threading.Lock()
         self.seen: Counter[str] = Counter()
-        """Answers by status; a 503 that says when to come back is apart from one that does not."""
+        """Answers by status; of errors the code, and whether they say when to come back."""
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send it. Raises httpx.TransportError."""
@@ -27,8 +29,12 @@ class Witness(httpx.BaseTransport):
         except httpx.TransportError:
             self._count(BROKEN)
             raise
-        later = "Retry-After" in response.headers and response.status_code >= 400
-        self._count(f"{response.status_code}{' later' if later else ''}")
+        said = str(response.status_code)
+        if response.is_error:
+            response.read()
+            said += f" {response.json()['code']}"
+            said += " later" if "Retry-After" in response.headers else ""
+        self._count(said)
         return response
 
     def close(self) -> None:
@@ -41,8 +47,7 @@ class Witness(httpx.BaseTransport):
 
     def unhealed(self) -> dict[str, int]:
         """What a client that repeats its submit with the same key is not helped by."""
-        fine = {BROKEN, "200", "202", "429 later", "503 later"}
-        return {what: count for what, count in self.seen.items() if what not in fine}
+        return {what: count for what, count in self.seen.items() if not _HEALED.fullmatch(what)}
 
     def __str__(self) -> str:
         return ", ".join(f"{count} x {what}" for what, count in sorted(self.seen.items()))
