@@ -59,14 +59,12 @@ def test_different_poisons_at_once_and_identical_copies_are_all_buried(
 ) -> None:
     if not full:
         pytest.skip("at full length only")
-    lab = Lab(
-        tmp_path, workers=3, token_s=0.01, lab=POISONED, prefix=LIMITED, STALL_S="4"
-    ).start()  # fmt: skip
+    lab = Lab(tmp_path, workers=3, token_s=0.01, lab=POISONED, STALL_S="4").start()
     try:
         clients = busy(lab)
         causes = {
             "poison-hang": "engine_stalled",
-            "poison-memory": "engine_failed",
+            "poison-error": "engine_failed",
             "poison-kill": "worker_disconnected",
         }
         poisons = {lab.submit(prompt(word, 200))["id"]: causes[word] for word in causes}
