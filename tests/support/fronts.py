@@ -101,17 +101,19 @@ class FrontServer:
 
     def kill(self) -> None:
         """kill -9 of the master and all that it has forked, if it lives."""
-        assert self._process is not None
+        process = self._process  # another may be launched as soon as this one is gone
+        assert process is not None
         with contextlib.suppress(psutil.NoSuchProcess):
-            master = psutil.Process(self.pid)
-            for process in (master, *master.children(recursive=True)):
+            master = psutil.Process(process.pid)
+            for each in (master, *master.children(recursive=True)):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        self._process.wait(timeout=20)
+                    each.kill()
+        process.wait(timeout=20)
 
     def stop(self) -> int:
         """Tell it to stop; its exit status."""
-        assert self._process is not None
-        if self._process.poll() is None:
-            self._process.terminate()
-        return self._process.wait(timeout=20)
+        process = self._process
+        assert process is not None
+        if process.poll() is None:
+            process.terminate()
+        return process.wait(timeout=20)
