@@ -1,5 +1,6 @@
 """Celery's consumer of hints, which must be back soon, however long Redis was away."""
 
+import logging
 import time
 import warnings
 from typing import Any
@@ -11,10 +12,25 @@ from celery.worker.state import maybe_shutdown
 
 _RETRY_S = 0.5
 
-# Eight lines at each lost connection, on a choice that does not arise: hints are not acknowledged.
-warnings.filterwarnings("ignore", category=CPendingDeprecationWarning, message=r"\s*In Celery 5.1")
+_SAY_AGAIN_S = 60.0
 
 _log = structlog.get_logger(__name__)
+
+
+class Terse(logging.Filter):
+    """Lets words that are repeated through once a minute: Redis may refuse hints for hours."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last, self._said_s = "", 0.0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether ``record`` says something new."""
+        words, now_s = record.getMessage(), time.monotonic()
+        if words == self._last and now_s - self._said_s < _SAY_AGAIN_S:
+            return False
+        self._last, self._said_s = words, now_s
+        return True
 
 
 class HintConsumer(Consumer):
@@ -24,6 +40,13 @@ class HintConsumer(Consumer):
     """
 
     channel_errors: tuple[type[Exception], ...]
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        # Now that Celery has set up its log. The warning is eight lines at each lost connection, on
+        # a choice that does not arise here: hints are not acknowledged.
+        warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
+        logging.getLogger(Consumer.__module__).addFilter(Terse())
+        super().__init__(*arguments, **options)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Drop the connection, and pause unless the next one may be better at once."""
