@@ -36,12 +36,13 @@ def redis(settings: Settings) -> Iterator[Finding]:
         )
         return
     except StoreUnavailableError as error:
+        refuses = error.detail.startswith("Redis refuses")
         name = "MILLRACE_REDIS_PORT" if settings.embedded_redis else "MILLRACE_REDIS_URL"
         yield Finding(
             check="redis",
             level=Level.FAIL,
             detail=error.detail,
-            advice=f"start it, or set {name}",
+            advice="give it memory or disk" if refuses else f"start it, or set {name}",
         )
         return
     if facts.refusal:
