@@ -41,6 +41,8 @@ _UNREACHABLE = {
 }  # fmt: skip
 
 SOCKET_TIMEOUT_S = 5.0
+MAX_CONNECTIONS = 100
+_TURN_S = 2.0  # for a free connection; a server that works frees one each millisecond
 
 
 @contextmanager
@@ -105,6 +107,9 @@ class Connection:
             "socket_keepalive": True,
             "socket_keepalive_options": KEEPALIVE,
             "health_check_interval": 15,
+            # A burst of callers waits its turn; without that, the next one after these fails.
+            "max_connections": MAX_CONNECTIONS,
+            "timeout": _TURN_S,
             # A broken connection is tried again at once; a server that does not answer in time is
             # not, or a caller would wait for several times that time.
             "retry": Retry(
@@ -115,8 +120,10 @@ class Connection:
         }
         address = self._address
         if self._sentinels is None:
-            return redis.Redis.from_url(address.url, **options)
-        pool = redis.ConnectionPool(
+            return redis.Redis.from_pool(
+                redis.BlockingConnectionPool.from_url(address.url, **options)
+            )
+        pool = redis.BlockingConnectionPool(  # type: ignore[no-untyped-call]
             connection_class=PrimaryConnection,
             sentinels=self._sentinels,
             db=address.db,
