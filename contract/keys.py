@@ -54,7 +54,7 @@ RETRYING = Key("retrying", "mr:retrying:{}", "zset by ms", "FAIL", "REAP", "none
 ISOLATING = Key("isolating", "mr:isolating:{}", "string", "CLAIM, BEAT, REAP", "CLAIM", "one lease")
 STARVED = Key("starved", "mr:starved", "hash", "REAP", "REAP", "none")
 FINISHED = Key("finished", "mr:finished:{}:{}", "counter per 5 s", "FINISH", "rates", "90 s")
-SERVICE = Key("service", "mr:service:{}", "hash", "FINISH, SUBMIT", "rates", "none")
+SERVICE = Key("service", "mr:service:{}", "hash", "FINISH, SUBMIT, REAP", "rates, REAP", "none")
 TURNS = Key("turns", "mr:turns:{}", "zset by ms", "SUBMIT", "SUBMIT", "2 minutes")
 TURN_HOLDERS = Key("turn_holders", "mr:turn_holders:{}", "hash", "SUBMIT", "SUBMIT", "2 minutes")
 

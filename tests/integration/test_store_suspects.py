@@ -151,6 +151,24 @@ def test_jobs_that_must_be_alone_leave_half_of_the_workers_to_others(
     assert [claim(worker).job_id for worker in workers] == [*jobs[:2], *plain]
 
 
+def test_where_other_workers_are_lost_too_it_takes_four_losses_alone_to_bury_a_job(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    job = store.submit(new_job()).job.id
+    for name in ("v1", "v2"):
+        claim(attempts(connection, settings, name))
+        lose_worker(connection, reaper, name)
+    for n in range(4):
+        assert store.get(job).state is JobState.QUEUED
+        assert claim(attempts(connection, settings, f"alone{n}")).job_id == job
+        other = store.submit(new_job()).job.id
+        claim(attempts(connection, settings, f"other{n}"))
+        lose_worker(connection, reaper, f"other{n}")
+        store.cancel(other)
+        lose_worker(connection, reaper, f"alone{n}")
+    assert store.get(job).dead
+
+
 def _await_no_longer(connection: Connection) -> None:
     """Let the half of a lease pass in which a new worker is awaited."""
     assert connection.redis.pttl(keys.ISOLATING(QUEUE)) > 0

@@ -47,10 +47,10 @@ local function poisoned(how, worker, cause)
     how .. '; last worker ' .. worker .. ', cause ' .. cause})
 end
 
--- A job that was the end of two workers while it ran alone. Its input may wait under other ids:
+-- A job that was the end of every worker that ran it alone. Its input may wait under other ids:
 -- the best of them is tried once, alone; if that costs a worker too, all of them are buried.
 local function bury_poison(id, losses, worker, cause)
-  local how = 'the worker was lost twice while it ran this job alone, ' .. losses .. ' times in all'
+  local how = 'the worker was lost each time that it ran this job alone, ' .. losses .. ' times in all'
   if get(id, 'tainted')[1] == '1' then
     how = 'the worker was lost while it ran this job alone, as with an identical job before'
     local same = poisoned('an identical job was the end of five workers', worker, cause)
@@ -64,7 +64,8 @@ local function bury_poison(id, losses, worker, cause)
   local heir = end_with_heir(id)
   if heir then
     withdraw(heir)
-    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1)
+    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1,
+      'lost_ms', now)
     enqueue(heir)
   end
 end
@@ -78,8 +79,16 @@ local function await_newcomer(queue, lost)
   end
 end
 
+-- How many losses while it ran alone bury a job. Where workers that ran no such job went without a
+-- word within the last lease, machines or networks fail, and two losses prove little.
+local function enough(queue, cause, lost_ms)
+  if cause ~= 'worker_disconnected' and cause ~= 'lease_expired' then return 2 end
+  local other = tonumber(redis.call('HGET', key.service(queue), 'lost_ms') or '0')
+  return other > tonumber(lost_ms or '0') and now - other < lease_ms and 4 or 2
+end
+
 local function lose(id, worker, cause)
-  local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
+  local job = get(id, 'losses', 'queue', 'lone_losses', 'state', 'lost_ms')
   if job[4] ~= 'in_progress' then
     redis.call('ZREM', key.leases(), id)
     return
@@ -88,7 +97,11 @@ local function lose(id, worker, cause)
   local losses = redis.call('HINCRBY', key.job(id), 'losses', 1)
   local lone = alone and redis.call('HINCRBY', key.job(id), 'lone_losses', 1) or tonumber(job[3])
   count('workers_lost_jobs')
-  if lone >= 2 then
+  if not alone then
+    redis.call('HSET', key.job(id), 'lost_ms', now)
+    redis.call('HSET', key.service(job[2]), 'lost_ms', now)
+  end
+  if lone >= enough(job[2], cause, job[5]) then
     bury_poison(id, losses, worker, cause)
     say('lost', id, worker, cause, 'dead')
   else
