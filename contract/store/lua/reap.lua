@@ -50,7 +50,7 @@ end
 -- A job that was the end of every worker that ran it alone. Its input may wait under other ids:
 -- the best of them is tried once, alone; if that costs a worker too, all of them are buried.
 local function bury_poison(id, losses, worker, cause)
-  local how = 'the worker was lost each time that it ran this job alone, ' .. losses .. ' times in all'
+  local how = 'workers were lost as they ran this job alone, ' .. losses .. ' of them in all'
   if get(id, 'tainted')[1] == '1' then
     how = 'the worker was lost while it ran this job alone, as with an identical job before'
     local same = poisoned('an identical job was the end of five workers', worker, cause)
