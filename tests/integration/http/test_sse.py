@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from structlog.testing import capture_logs
 
 from contract.job import Claim
 from model_store.store import ModelStore
 from producer.events import stream_events
-from producer.wakeups import MAX_QUEUED
+from producer.wakeups import MAX_QUEUED, QUIET_SWEEP_S
 from tests.integration.http.conftest import MakeFront
 from tests.support.fronts import FrontServer, LocalFront
 from tests.support.hand_worker import HandWorker
@@ -195,8 +197,13 @@ def test_a_stream_survives_a_restart_of_redis(
     thread = threading.Thread(target=read)
     thread.start()
     eventually(lambda: front.hub.readers)
-    own_redis.kill()
-    own_redis.start()
+    with capture_logs() as said:
+        own_redis.kill()
+        eventually(lambda: said, timeout_s=10)
+        time.sleep(2 * QUIET_SWEEP_S)  # what is tested is that nothing more is said
+        assert [line["event"] for line in said] == ["events.unread"]
+        own_redis.start()
+        eventually(lambda: said[-1]["event"] == "events.read_again", timeout_s=10)
     eventually(lambda: front.app.test_client().post(f"{JOBS}/{job_id}/cancel").status_code == 202)
     thread.join(timeout=30)
 
