@@ -95,10 +95,10 @@ def test_a_poison_among_random_kills_buries_no_innocent(
     try:
         clients = busy(lab)
         poison = lab.submit(prompt("poison-kill", 200))["id"]
-        for _ in range(25 if full else 3):
-            eventually(lambda: lab.is_ready(2), timeout_s=60)
+        for _ in range(15 if full else 3):
+            eventually(lambda: {w.pid for w in lab.workers} <= serving(lab), timeout_s=60)
             time.sleep(chance.random())  # the moment is random, that is the point
-            chance.choice([worker for worker in lab.workers if worker.alive]).kill()
+            chance.choice(lab.workers).kill()
         lab.finished(poison, timeout_s=90)
         innocent = clients.stop()
         done = toll(lab, [poison], innocent, timeout_s=60)
@@ -167,6 +167,11 @@ def assert_buried(lab: Lab, dead: Mapping[str, object], cause: str) -> None:
     assert error["message"].endswith(f"cause {cause}")
     alone = losses_of(lab, str(dead["id"]))[2:]
     assert {loss.cause for loss in alone} == {cause, None}
+
+
+def serving(lab: Lab) -> set[int]:
+    """The processes that are listed as workers."""
+    return {row["pid"] for row in lab.worker_rows()}
 
 
 def replace_workers(lab: Lab) -> None:
