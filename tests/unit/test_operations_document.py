@@ -99,6 +99,13 @@ def test_every_other_code_exists() -> None:
     assert set(told) - set(codes()) == set()
 
 
+def test_the_words_of_a_dead_letter_are_those_of_the_script() -> None:
+    (words,) = re.findall(r"^    ([^\d\n]*)\d+([^;\d\n]*); last worker [\w-]+, cause", TEXT, re.M)
+    reap = (ROOT / "contract" / "store" / "lua" / "reap.lua").read_text("utf-8")
+    for part in words:
+        assert f"'{part}" in reap
+
+
 def test_every_link_inside_leads_somewhere() -> None:
     titles = re.findall(r"^## (.*)$", TEXT, re.M)
     anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles}
