@@ -117,6 +117,7 @@ class Worker:
         return int(celery.exitcode or 0)
 
     def _celery_worker(self, app: Celery) -> Any:
+        app.events.dispatcher_cls = "workers.worker_events:WorkerEvents"
         return app.Worker(
             hostname=f"millrace@{self.id}",
             pool="threads",

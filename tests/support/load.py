@@ -18,9 +18,10 @@ class Load:
 
     Args:
         story_tokens: of each job that is followed.
+        in_flight: jobs that wait or run at a time.
     """
 
-    def __init__(self, lab: Lab, name: str, *, story_tokens: int) -> None:
+    def __init__(self, lab: Lab, name: str, *, story_tokens: int, in_flight: int = 60) -> None:
         self._lab = lab
         self._living = pids(lab)
         self._exits = list(lab.exits)
@@ -28,7 +29,7 @@ class Load:
             lab.submit(prompt(f"a story with {name}, {n}", story_tokens))["id"] for n in range(4)
         ]
         self._onlooker = Onlooker(lab, lab.fronts[0].url, self._stories)
-        self._clients = Clients(lab, in_flight=60)
+        self._clients = Clients(lab, in_flight=in_flight)
         self._accepted: list[str] = []
         self.tries = Tries(lab)
 
