@@ -118,6 +118,11 @@ class Settings:
         "replicas that must have a job before its submit is answered 202, else 503;"
         " see high-availability.md",
     )
+    appendfsync: str = _setting(
+        _one_of("always", "everysec"),
+        "always",
+        "when the embedded Valkey writes to disk: always, before it answers, or everysec",
+    )
     data_dir: Path = _setting(_path, Path(".millrace"), "folder of the embedded Valkey and models")
     models_dir: Path = _setting(
         _path, Path(), "folder of the versioned model store", shown="{DATA_DIR}/models"

@@ -107,10 +107,11 @@ class Stack:
             supervisor.start(spec, lambda _pid: valkey.is_serving(settings))
             self._await_children(stops)
             facts = read_facts(settings.redis_url)
+            when = "before each answer" if settings.appendfsync == "always" else "every second"
             self._done(
                 "valkey",
                 f"{facts.name} {facts.version} on {valkey.HOST}:{settings.redis_port},"
-                " append-only file synced every second",
+                f" append-only file synced {when}",
             )
         supervisor.start(
             services.front_spec(self._folder, self._environ), lambda _pid: probe.front_lives()

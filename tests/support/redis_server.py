@@ -29,7 +29,7 @@ class RedisServer:
     ``reachable`` lets it listen on every address, which only a host of a test's own may.
     """
 
-    def __init__(self, folder: Path, fsync: str = "everysec", *, reachable: bool = False) -> None:
+    def __init__(self, folder: Path, fsync: str = "always", *, reachable: bool = False) -> None:
         self.folder = folder
         self.port = free_port()
         self._fsync = fsync
