@@ -112,16 +112,16 @@ class Settings:
     redis_port: int = _setting(
         _whole(1, 65535), 6399, "port of the embedded Valkey, used when REDIS_URL is unset"
     )
+    appendfsync: str = _setting(
+        _one_of("always", "everysec"),
+        "always",
+        "when the embedded Valkey writes to disk: always, before it answers, or everysec",
+    )
     min_replicas: int = _setting(
         _whole(0, 100),
         0,
         "replicas that must have a job before its submit is answered 202, else 503;"
         " see high-availability.md",
-    )
-    appendfsync: str = _setting(
-        _one_of("always", "everysec"),
-        "always",
-        "when the embedded Valkey writes to disk: always, before it answers, or everysec",
     )
     data_dir: Path = _setting(_path, Path(".millrace"), "folder of the embedded Valkey and models")
     models_dir: Path = _setting(
