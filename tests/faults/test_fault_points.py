@@ -1,13 +1,16 @@
 """A worker dies between two steps of a job's life: after its claim, after its result."""
 
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.conftest import Row
 from tests.support.lab import Lab
 from tests.support.ledger import Clients, Kill, settle
+from tests.support.service import prompt
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(400)
@@ -27,7 +30,7 @@ def test_a_worker_that_dies_between_two_steps_loses_no_job(
         lab={"LAB_DIE": point, "LAB_DIE_CHANCE": "0.01", "LAB_DEATHS": str(deaths)},
     ).start()  # fmt: skip
     try:
-        clients = Clients(lab, in_flight=60).start()
+        clients = Clients(lab, in_flight=60, body=short).start()
         least = 25 if full else 4
         eventually(lambda: deaths.read_text().count("\n") >= least, timeout_s=240, every_s=0.1)
         lab.lab.clear()  # who is started from now on lives
@@ -42,6 +45,11 @@ def test_a_worker_that_dies_between_two_steps_loses_no_job(
         assert account.gap_s[2] <= lab.settings.lease_s + 3
     finally:
         lab.stop()
+
+
+def short(chance: random.Random, name: str) -> dict[str, Any]:
+    """A job of half a second at most."""
+    return prompt(name, chance.randint(8, 50))
 
 
 def kills_of(deaths: Path) -> list[Kill]:

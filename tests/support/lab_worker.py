@@ -6,7 +6,7 @@ this is in a wheel or an image, so no production process can be told to misbehav
     LAB_TOKEN_S    a simulated engine that takes so long for a token, in place of the real one
     LAB_DIE        claimed | finished: kill -9 itself after that call, before the next step
     LAB_DIE_CHANCE probability of that at each call, 1 by default
-    LAB_DEATHS     file that gets a JSON line {at_ms, jobs} before each such death
+    LAB_DEATHS     file that gets a JSON line {at_ms, jobs} before each such death: all that it held
     LAB_POISON     1: prompts with the words poison-kill, poison-hang or poison-memory do so, on the
                    engine's thread, after their first piece of text; poison-error makes the step
                    fail, of the real engine in its own code; poison-heart is the end of the
@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
 
+from contract import keys
 from contract.job import Claim
 from contract.settings import Settings
 from contract.store import AttemptStore
@@ -42,7 +43,7 @@ class MortalStore(AttemptStore):
     def claim(self, queues: Any, nonce: str) -> Claim | None:
         claim = super().claim(queues, nonce)
         if claim is not None:
-            die_at("claimed", claim)
+            self._die_at("claimed")
         return claim
 
     def beat(self, **held: Any) -> Any:
@@ -52,18 +53,18 @@ class MortalStore(AttemptStore):
 
     def finish(self, claim: Claim, output: Any, usage: Mapping[str, int]) -> bool:
         stored = super().finish(claim, output, usage)
-        die_at("finished", claim)
+        self._die_at("finished")
         return stored
 
-
-def die_at(point: str, claim: Claim) -> None:
-    if os.environ.get("LAB_DIE") != point:
-        return
-    if random.random() < float(os.environ.get("LAB_DIE_CHANCE", "1")):
-        line = json.dumps({"at_ms": time.time() * 1000, "jobs": [claim.job_id]}) + "\n"
-        with open(os.environ["LAB_DEATHS"], "a", encoding="utf-8") as deaths:
-            deaths.write(line)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def _die_at(self, point: str) -> None:
+        if os.environ.get("LAB_DIE") != point:
+            return
+        if random.random() < float(os.environ.get("LAB_DIE_CHANCE", "1")):
+            held: Any = self._connection.redis.smembers(keys.RUNNING(self.worker_id))
+            line = json.dumps({"at_ms": time.time() * 1000, "jobs": sorted(held)}) + "\n"
+            with open(os.environ["LAB_DEATHS"], "a", encoding="utf-8") as deaths:
+                deaths.write(line)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def open_lab_engine(version: ModelVersion, *, slots: int, threads: int, device: str) -> Engine:
