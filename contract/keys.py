@@ -60,12 +60,12 @@ TURN_HOLDERS = Key("turn_holders", "mr:turn_holders:{}", "hash", "SUBMIT", "SUBM
 
 LEASES = Key("leases", "mr:leases", "zset by ms", "CLAIM, BEAT", "REAP", "none")
 CLAIMED = Key("claimed", "mr:claimed:{}", "string", "CLAIM", "CLAIM", "60 s")
-RUNNING = Key("running", "mr:running:{}", "set", "CLAIM, transitions", "CLAIM, REAP", "none")
+RUNNING = Key("running", "mr:running:{}", "set", "CLAIM, BEAT, transitions", "CLAIM, REAP", "none")
 WORKERS = Key("workers", "mr:workers", "zset by ms", "REGISTER, BEAT", "lists, REAP", "none")
 WORKER = Key(
     "worker", "mr:worker:{}", "hash", "REGISTER, BEAT, ABANDON", "lists, REAP", "three leases"
 )
-SERVING = Key("serving", "mr:serving:{}", "zset by ms", "REGISTER, BEAT", "VIEW", "none")
+SERVING = Key("serving", "mr:serving:{}", "zset by ms", "REGISTER, BEAT", "all", "none")
 MISSING = Key("missing", "mr:missing", "hash", "REAP", "REAP", "none")
 REAPED = Key("reaped", "mr:reaped", "hash", "REAP", "REAP", "none")
 DEVICE = Key("device", "mr:device:{}", "string", "device lease", "device lease", "one lease")

@@ -89,19 +89,28 @@ class HintPublisher:
             self._due[queue] = min(self._due[queue] + count, _MOST_DUE)
             if self._busy:
                 return
+            try:
+                threading.Thread(target=self._publish_all, name="hints", daemon=True).start()
+            except RuntimeError:  # no room for a thread: the next call tries again
+                return
             self._busy = True
-        threading.Thread(target=self._publish_all, name="hints", daemon=True).start()
 
     def _publish_all(self) -> None:
         """Publish until nothing is due; what comes meanwhile goes in one turn."""
-        while True:
+        try:
+            while due := self._take_due():
+                for queue, count in due.items():
+                    self._publish(queue, count)
+        except BaseException:
             with self._lock:
-                due, self._due = self._due, Counter()
-                self._busy = bool(due)
-            if not due:
-                return
-            for queue, count in due.items():
-                self._publish(queue, count)
+                self._busy = False
+            raise
+
+    def _take_due(self) -> Counter[str]:
+        with self._lock:
+            due, self._due = self._due, Counter()
+            self._busy = bool(due)
+        return due
 
     def _publish(self, queue: str, count: int) -> None:
         try:

@@ -98,8 +98,8 @@ class Executor:
             try:
                 return self._claim_once(queue, nonce, again)
             except StoreUnavailableError as error:
-                # The claim may have been made all the same, and only its nonce can tell. A job
-                # left to its lease would be charged with the loss of a worker.
+                # The claim may have been made all the same, and only its nonce can tell: the job
+                # would wait for the end of a lease that nobody renews.
                 if not again:
                     _log.warning("claim.delayed", queue=queue, error=error.detail)
                 again = True

@@ -1,6 +1,7 @@
 """One connection pool to Redis, its scripts, and the translation of its errors."""
 
 import errno
+import queue
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ import redis
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import (
+    MasterDownError,
+    NoPermissionError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -35,6 +38,10 @@ _SERVER_STATES = (
     "OOM command not allowed",
 )  # fmt: skip
 
+_REFUSALS = (
+    MasterDownError, NoPermissionError, NoScriptError, OutOfMemoryError, ReadOnlyError,
+)  # fmt: skip
+
 #: What the network says when nobody at the other end says anything.
 _UNREACHABLE = {
     errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN,
@@ -50,8 +57,8 @@ def translated() -> Iterator[None]:
     """Turn a failure of Redis into StoreUnavailableError; an error of ours stays what it is."""
     try:
         yield
-    except (NoScriptError, OutOfMemoryError, ReadOnlyError) as error:
-        raise StoreUnavailableError(f"Redis refuses to write: {error}") from error
+    except _REFUSALS as error:
+        raise StoreUnavailableError(f"Redis refuses to work: {error}") from error
     except ResponseError as error:
         if any(state in str(error) for state in _SERVER_STATES):
             raise StoreUnavailableError(f"Redis refuses to work: {error}") from error
@@ -68,6 +75,8 @@ def _is_silence(error: RedisError) -> bool:
         return True
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
+        if isinstance(cause, queue.Empty):
+            return True  # every connection waits for an answer
         cause = cause.__cause__ or cause.__context__
     if isinstance(cause, socket.gaierror):
         return True  # the name server is behind the same cable

@@ -8,6 +8,7 @@ from redis.backoff import NoBackoff
 from redis.connection import Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoPermissionError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
@@ -39,14 +40,26 @@ class Sentinels:
         ]
 
     def primary(self) -> tuple[str, int]:
-        """Host and port. Raises MasterNotFoundError when no Sentinel tells them."""
+        """Host and port.
+
+        Raises:
+            MasterNotFoundError: no Sentinel knows them.
+            TimeoutError: none was reached and some kept silent. That is redis-py's, which is not
+                tried again: the rounds would add up.
+        """
         named: list[tuple[int, str, int]] = []
+        silent = 0
         for client in self._clients:
             try:
                 state: Any = client.sentinel_master(self._name)
+            except RedisTimeoutError:
+                silent += 1
+                continue
             except RedisError:
                 continue  # it is gone, or knows no such primary: the others are asked too
             named.append((state["config-epoch"], state["ip"], state["port"]))
+        if not named and silent:
+            raise RedisTimeoutError(f"no Sentinel says where the primary of {self._name!r} is")
         if not named:
             raise MasterNotFoundError(f"no Sentinel names the primary of {self._name!r}")
         self.latest = max(named)[1:]

@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(240)
 TOKEN_S = 0.02
 SLOTS = 16
-THREADS = 16
+THREADS = 8
 
 
 def test_a_storm_of_cancels_is_answered_at_once_and_each_answer_is_final(

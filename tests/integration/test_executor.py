@@ -12,6 +12,7 @@ from contract.job import Claim, JobState
 from contract.queues import HintPublisher
 from contract.settings import Settings
 from contract.store import AttemptStore, Connection, JobStore
+from tests.support.attempts import register
 from tests.support.jobs import QUEUE, new_job
 from workers.engine import GenerationRequest, GenerationResult, Run
 from workers.engine.engine_thread import EngineThread
@@ -88,6 +89,7 @@ class Rig:
     """A worker's parts, put together as its composition root does, without its threads."""
 
     def __init__(self, store: AttemptStore, settings: Settings, does: Does) -> None:
+        register(store, settings)
         self.engine = Engine(does)
         served = {QUEUE: Served(queue=QUEUE, engine=self.engine, slots=SLOTS)}
         leases = LeaseKeeper(store, queues=[QUEUE], lease_s=10, register=lambda: None)

@@ -24,6 +24,15 @@ def test_jobs_are_claimed_by_priority_then_in_order_of_submission(
     assert worker.claim([QUEUE], "n") is None
 
 
+def test_a_worker_that_has_left_is_given_no_job_by_a_call_that_comes_late(
+    store: JobStore, worker: AttemptStore
+) -> None:
+    job = store.submit(new_job()).job
+    worker.unregister([QUEUE])
+    assert worker.claim([QUEUE], "late") is None
+    assert store.get(job.id).state is JobState.QUEUED
+
+
 def test_a_claim_repeated_with_its_nonce_returns_the_same_attempt(
     store: JobStore, worker: AttemptStore
 ) -> None:

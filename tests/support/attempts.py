@@ -13,11 +13,16 @@ USAGE = {"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7, "cached_
 def attempts(connection: Connection, settings: Settings, name: str = "w1") -> AttemptStore:
     """The store as worker ``name`` sees it, registered and ready."""
     store = AttemptStore(connection, settings, name)
+    register(store, settings)
+    return store
+
+
+def register(store: AttemptStore, settings: Settings) -> None:
+    """Enter the registry: who is not there is given nothing."""
     store.register(
         queues={QUEUE: {"model": "tiny", "version": 1, "digest": "0123456789abcdef"}},
         host="here", pid=1, device="cpu", models=[], slots=settings.slots, state="ready",
     )  # fmt: skip
-    return store
 
 
 def claim(worker: AttemptStore) -> Claim:

@@ -30,6 +30,8 @@ end
 
 -- After its last words a worker is given nothing more to take down with it.
 if redis.call('HEXISTS', key.worker(worker), 'cause') == 1 then return {'empty'} end
+-- Nor is one that has left, whose call came late.
+if not redis.call('ZSCORE', key.workers(), worker) then return {'empty'} end
 
 local function losses(id) return tonumber(get(id, 'losses')[1] or '0') end
 
@@ -62,8 +64,9 @@ end
 
 -- Whether this worker may be the one of the queue that lets its batch run empty.
 local function may_isolate(queue)
-  redis.call('SET', key.isolating(queue), worker, 'NX', 'PX', lease_ms)
-  return redis.call('GET', key.isolating(queue)) == worker
+  local holder = redis.call('GET', key.isolating(queue))
+  if not holder then redis.call('SET', key.isolating(queue), worker, 'PX', lease_ms) end
+  return not holder or holder == worker
 end
 
 -- Whether jobs that must be alone have all the workers of the queue that they may have now.

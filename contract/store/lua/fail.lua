@@ -9,6 +9,7 @@ local job = get(id, 'state', 'attempt', 'queue')
 if job[1] == 'failed' and job[2] == attempt then return 'failed' end
 if job[1] ~= 'in_progress' or job[2] ~= attempt then return 'fenced' end
 local now = now_ms()
+redis.call('ZREM', key.leases(), id) -- first: a full Redis refuses what begins with a write that takes memory
 local failures = redis.call('HINCRBY', key.job(id), 'failures', 1)
 
 if ARGV[4] == '1' and failures < tonumber(ARGV[5]) then

@@ -1,7 +1,7 @@
 -- REAP: what nobody else does any more. Any number of processes may call it; it does its work
 -- once per 0.4 s. In this order: deadlines, due retries, lost workers and leases, missing hints,
 -- records past their retention.
--- A worker is lost when it has no named connection in two looks 0.4 s apart and no beat for
+-- A worker is lost when it has no named connection in two looks 0.35 s apart and no beat for
 -- 0.75 s, when it said so itself (ABANDON), or when a lease of its ran out. While Redis is away
 -- nobody can beat; so within one lease of its return no lease runs out, and only a worker that has
 -- come back can be missed.
@@ -53,7 +53,7 @@ local function bury_poison(id, losses, worker, cause)
   local how = 'workers were lost as they ran this job alone, ' .. losses .. ' of them in all'
   if get(id, 'tainted')[1] == '1' then
     how = 'the worker was lost while it ran this job alone, as with an identical job before'
-    local same = poisoned('an identical job was the end of five workers', worker, cause)
+    local same = poisoned('an identical job was the end of several workers', worker, cause)
     for _, follower in ipairs(redis.call('ZRANGE', key.followers(id), 0, -1)) do
       bury(follower, now, ttl_ms, same)
       say('dead', follower, cause)

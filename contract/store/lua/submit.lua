@@ -23,6 +23,9 @@ if idem ~= '' then
 end
 if ARGV[17] == '1' and capacity(queue, now, lease_ms) == 0 then return {'no_worker'} end
 
+-- Changes nothing, but a full Redis refuses it here, and so all that follows.
+redis.call('SETNX', key.store(), ARGV[19])
+
 -- Turns: a refused request is promised the next moment at which a place should be free, and when
 -- it comes back it finds one, held against newcomers for HELD_MS (docs/adr/0010). A request is
 -- known by its idempotency key, or else by its body; several with one body hold turns 1, 2, …
@@ -44,18 +47,20 @@ local function end_turn(holder, n, came)
   redis.call('HSET', key.service(queue), 'shows', math.max(shows() + 0.02 * (came - shows()), 0.05))
 end
 
--- This request's earliest turn: when it is due, and its number; then the number of the last one.
+-- A turn of this request that is due, else its first: when, and its number; then that of the last.
 local function own_turn()
   local first, last = string.match(redis.call('HGET', holders, who) or '', '(%d+) (%d+)')
+  local due, number
   for n = tonumber(first or 1), tonumber(last or 0) do
-    local due = redis.call('ZSCORE', turns, who .. ' ' .. n)
-    if due then return tonumber(due), string.format('%d', n), last end
+    local at = tonumber(redis.call('ZSCORE', turns, who .. ' ' .. n) or '')
+    if at and (not due or at <= now) then due, number = at, string.format('%d', n) end
+    if due and due <= now then break end
   end
-  return nil, nil, last
+  return due, number, last
 end
 
 -- Whether there is a place for this request, beside those that are held for others.
-local function has_room(size, limit)
+local function has_place(size, limit)
   if size >= limit or redis.call('EXISTS', turns) == 0 then return size < limit end
   local stale = redis.call('ZRANGEBYSCORE', turns, '-inf', now - HELD_MS, 'LIMIT', 0, 100)
   for _, turn in ipairs(stale) do
@@ -105,7 +110,7 @@ end
 local cached = print ~= '' and redis.call('HMGET', key.cache(print), 'output', 'usage') or {}
 if not cached[1] then
   local size = backlog(queue)
-  if not has_room(size, tonumber(ARGV[15])) then
+  if not has_place(size, tonumber(ARGV[15])) then
     local rate = pace()
     return {'full', size, rate and tostring((promise(1000 / rate) - now) / 1000) or ''}
   end

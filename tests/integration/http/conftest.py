@@ -64,7 +64,7 @@ def worker(settings: Settings, tiny: ModelVersion) -> Iterator[HandWorker]:
         yield worker
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(
     shared_redis: RedisServer, models: ModelStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FrontServer]:
