@@ -20,7 +20,8 @@ run: .venv/.ready  ## Set everything up, start it, answer a sample prompt, serve
 up: run  ## The same as run
 
 test: check  ## All checks and all tests
-	@exec $(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 tests/unit tests/integration tests/e2e $(ARGS)
+	@exec $(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults $(ARGS)
 
 check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths; no tests
 	@failed=0; \

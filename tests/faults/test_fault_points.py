@@ -31,7 +31,7 @@ def test_a_worker_that_dies_between_two_steps_loses_no_job(
     ).start()  # fmt: skip
     try:
         clients = Clients(lab, in_flight=60, body=short).start()
-        least = 25 if full else 4
+        least = 25 if full else 3
         eventually(lambda: deaths.read_text().count("\n") >= least, timeout_s=240, every_s=0.1)
         lab.lab.clear()  # who is started from now on lives
         lab.lab["LAB_TOKEN_S"] = "0.01"

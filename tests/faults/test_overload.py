@@ -33,10 +33,10 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 def test_ten_times_more_submits_than_can_be_done_are_refused_at_once_and_cost_no_memory(
     lab: Lab, row: Row, full: bool
 ) -> None:
-    flooded(lab, "rude", 10 * JOBS_PER_S, 5)  # caches and pools are warm from now on
+    flooded(lab, "rude", 10 * JOBS_PER_S, 4)  # caches and pools are warm from now on
     eventually(lambda: not any(worker.running for worker in lab.store.workers()), timeout_s=60)
     before = memory(lab)
-    told = flooded(lab, "rude", 10 * JOBS_PER_S, 60 if full else 12)
+    told = flooded(lab, "rude", 10 * JOBS_PER_S, 60 if full else 8)
     grown = {name: size - before[name] for name, size in memory(lab).items()}
     account = settle(lab, told["accepted"], timeout_s=60)
     refusals_s = sorted(told["refusals_s"])
@@ -58,8 +58,8 @@ def test_ten_times_more_submits_than_can_be_done_are_refused_at_once_and_cost_no
 def test_who_is_refused_and_comes_back_when_told_finds_a_place_then(
     lab: Lab, row: Row, full: bool
 ) -> None:
-    known = flooded(lab, "polite", SLOTS, 12)["accepted"]  # of a new queue nobody knows the rate
-    told = flooded(lab, "polite", 10 * (BACKLOG + SLOTS), 75 if full else 30)
+    known = flooded(lab, "polite", SLOTS, 10)["accepted"]  # of a new queue nobody knows the rate
+    told = flooded(lab, "polite", 10 * (BACKLOG + SLOTS), 75 if full else 24)
     account = settle(lab, [*known, *told["accepted"]], timeout_s=60)
     ratios = sorted(told_s / waited_s for told_s, waited_s in told["waits"])
     p10, p50, p90 = (ratios[int(len(ratios) * q)] for q in (0.1, 0.5, 0.9))

@@ -95,7 +95,7 @@ def test_a_poison_among_random_kills_buries_no_innocent(
     try:
         clients = busy(lab)
         poison = lab.submit(prompt("poison-kill", 200))["id"]
-        for _ in range(15 if full else 3):
+        for _ in range(15 if full else 2):
             eventually(lambda: {w.pid for w in lab.workers} <= serving(lab), timeout_s=60)
             time.sleep(chance.random())  # the moment is random, that is the point
             chance.choice(lab.workers).kill()

@@ -37,7 +37,7 @@ def test_faults_of_all_kinds_lose_nothing_and_leave_nothing_behind(
     tmp_path: Path, row: Row, full: bool, pytestconfig: pytest.Config
 ) -> None:
     seed = pytestconfig.getoption("--seed") or random.randrange(1_000_000)
-    length_s = pytestconfig.getoption("--soak-s") or (1200 if full else 20)
+    length_s = pytestconfig.getoption("--soak-s") or (1200 if full else 15)
     print(f"seed {seed}")
     chance = random.Random(seed)
     lab = Lab(

@@ -34,7 +34,7 @@ def test_workers_killed_under_load_lose_no_job_and_finish_none_twice(
     clients = Clients(stack, in_flight=200).start()
     kills: list[Kill] = []
     killed: set[int] = set()
-    for _ in range(100 if full else 8):
+    for _ in range(100 if full else 6):
         rows = eventually(lambda: two_live(stack, killed), timeout_s=60)
         victim = chance.choice(rows)
         eventually(partial(stack.running_on, victim["id"]), timeout_s=30)
