@@ -8,6 +8,8 @@ PACKAGES := contract producer workers model_store millrace benchmarks
 # What decides whether .venv is up to date.
 RECIPE := setup.cfg pyproject.toml deploy/install
 
+FAULTS = PYTHON=$(BIN)/python deploy/faults $(ARGS)
+
 .DEFAULT_GOAL := help
 .PHONY: help run up test check bench faults lock clean
 
@@ -21,7 +23,7 @@ up: run  ## The same as run
 
 test: check  ## All checks and all tests
 	@$(BIN)/python -m pytest -n 2 tests/unit tests/integration tests/e2e $(ARGS)
-	@exec $(BIN)/python -m pytest -n 2 --dist loadgroup tests/faults $(ARGS)
+	@$(FAULTS)
 
 check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths; no tests
 	@failed=0; \
@@ -34,9 +36,8 @@ check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths
 		$$(find $(PACKAGES) tests -name '*.py') || failed=1; \
 	exit $$failed
 
-# Two processes: one soaks for 20 minutes, the other does everything else meanwhile.
 faults: .venv/.ready-dev  ## The fault tests at their full length, in half an hour
-	@exec $(BIN)/python -m pytest tests/faults --full -n 2 --dist loadgroup $(ARGS)
+	@$(FAULTS) --full
 
 bench: .venv/.ready-dev  ## Tokens/s through HTTP and the queue, against the bare engine
 	@exec $(BIN)/python -m benchmarks $(ARGS)

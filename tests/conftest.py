@@ -1,5 +1,6 @@
 """Fixtures that every layer may use."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from tests.support.waiting import eventually
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Offer the full length of the fault tests."""
     parser.addoption("--full", action="store_true", help="run the fault tests at full length")
+    parser.addoption("--rows", type=Path, help="file of rows, which this run continues")
     parser.addoption("--soak-s", type=float, help="length of the soak, if not that of the run")
     parser.addoption("--seed", type=int, help="seed of the soak; drawn and printed if not given")
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Print what the fault tests counted, as one table."""
     rows = [
         value
@@ -30,6 +34,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         for name, value in report.user_properties
         if name == PROPERTY
     ]
+    kept: Path | None = config.getoption("--rows")
+    if kept is not None:
+        rows = (json.loads(kept.read_text()) if kept.exists() else []) + rows
+        kept.write_text(json.dumps(rows))
     if rows:
         terminalreporter.section("accepted = completed + failed + cancelled + expired + dead")
         for line in as_markdown(sorted(rows, key=lambda row: str(row["fault"]))):

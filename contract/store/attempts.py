@@ -110,15 +110,16 @@ class AttemptStore:
             for job_id, attempt, kind, data, tokens in events
             for part in (job_id, attempt, kind, json.dumps(data, ensure_ascii=False), tokens)
         ]
-        return set(self._connection.run("publish", *flat))
+        return set(self._connection.run("publish", self.worker_id, *flat))
 
     def finish(self, claim: Claim, output: Mapping[str, Any], usage: Mapping[str, int]) -> bool:
         """Store the result; False when the attempt no longer holds the job."""
         s = self._settings
         return bool(
             self._connection.run(
-                "finish", claim.job_id, claim.attempt, json.dumps(output, ensure_ascii=False),
-                json.dumps(usage), self._ttl_ms, int(s.cache_ttl_s * 1000), s.cache_max_entries,
+                "finish", self.worker_id, claim.job_id, claim.attempt,
+                json.dumps(output, ensure_ascii=False), json.dumps(usage), self._ttl_ms,
+                int(s.cache_ttl_s * 1000), s.cache_max_entries,
             )
         )  # fmt: skip
 
@@ -126,14 +127,14 @@ class AttemptStore:
         """Record that the attempt raised: 'retrying', 'failed', 'dead' or 'fenced'."""
         record = {"code": error.code, "message": error.detail, "retryable": error.retryable}
         outcome: str = self._connection.run(
-            "fail", claim.job_id, claim.attempt, json.dumps(record), int(error.retryable),
-            self._settings.max_attempts, _FIRST_BACKOFF_MS, self._ttl_ms,
+            "fail", self.worker_id, claim.job_id, claim.attempt, json.dumps(record),
+            int(error.retryable), self._settings.max_attempts, _FIRST_BACKOFF_MS, self._ttl_ms,
         )  # fmt: skip
         return outcome
 
     def release(self, claim: Claim) -> bool:
         """Give the job back uncharged; False when it was not ours any more."""
-        return bool(self._connection.run("release", claim.job_id, claim.attempt))
+        return bool(self._connection.run("release", self.worker_id, claim.job_id, claim.attempt))
 
     def abandon(self, cause: str) -> bool:
         """Say why this process is about to end; False when it was missed long ago."""

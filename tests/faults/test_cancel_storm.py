@@ -18,7 +18,7 @@ from tests.support.ledger import settle
 from tests.support.service import prompt
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.alone]
 TOKEN_S = 0.02
 SLOTS = 16
 THREADS = 8

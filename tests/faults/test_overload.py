@@ -16,7 +16,7 @@ from tests.support.ledger import settle
 from tests.support.stack import ROOT
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.alone]
 BACKLOG, SLOTS = 16, 8
 JOBS_PER_S = SLOTS / 0.42  # 40 tokens of 10 ms each, and a little
 

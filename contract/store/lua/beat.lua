@@ -22,7 +22,7 @@ if known == 1 then
   end
 end
 for i = 5 + queues, #ARGV, 2 do
-  if holds(ARGV[i], ARGV[i + 1]) then
+  if holds(ARGV[i], ARGV[i + 1], worker) then
     redis.call('ZADD', key.leases(), now + lease_ms, ARGV[i])
     redis.call('SADD', key.running(worker), ARGV[i])
   else

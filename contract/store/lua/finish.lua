@@ -1,24 +1,23 @@
 -- FINISH: store a result, if the attempt still holds the job. The same attempt twice is fine.
 -- Completes the followers of the job with the same result, and caches it.
 -- KEYS   none
--- ARGV   1 id, 2 attempt, 3 output, 4 usage, 5 result TTL in ms, 6 cache TTL in ms,
---        7 most cached results
+-- ARGV   1 worker, 2 id, 3 attempt, 4 output, 5 usage, 6 result TTL in ms, 7 cache TTL in ms,
+--        8 most cached results
 -- RETURN 1 stored (now or by the same attempt before), 0 fenced
-local id, attempt, output, usage = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local ttl_ms, cache_ms, cache_max = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local worker, id, attempt, output, usage = unpack(ARGV, 1, 5)
+local ttl_ms, cache_ms, cache_max = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
 local now = now_ms()
-local job = get(id, 'state', 'attempt', 'queue', 'fingerprint', 'started_ms')
 
-if job[1] == 'completed' and job[2] == attempt then return 1 end
-if job[1] ~= 'in_progress' or job[2] ~= attempt then return 0 end
-local queue, print = job[3], job[4]
+if is_by(id, 'completed', attempt, worker) then return 1 end
+if not holds(id, attempt, worker) then return 0 end
+local queue, print, started_ms = unpack(get(id, 'queue', 'fingerprint', 'started_ms'))
 
 close(id, 'completed', now, ttl_ms, {'output', output, 'usage', usage})
 local bucket = key.finished(queue, math.floor(now / BUCKET_MS))
 redis.call('INCR', bucket)
 redis.call('EXPIRE', bucket, 90)
 local mean = tonumber(redis.call('HGET', key.service(queue), 'run_ms') or '')
-local run_ms = now - job[5]
+local run_ms = now - started_ms
 redis.call('HSET', key.service(queue), 'run_ms', mean and mean + 0.1 * (run_ms - mean) or run_ms)
 
 if print then

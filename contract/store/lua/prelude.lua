@@ -27,11 +27,15 @@ local function move(id, sequence, from, to)
   redis.call('HSET', key.job(id), 'state', to)
 end
 
--- Whether `attempt` is the one that may write to the job.
-local function holds(id, attempt)
-  local job = get(id, 'state', 'attempt')
-  return job[1] == 'in_progress' and job[2] == attempt
+-- Whether a job is in `state` by this attempt of this worker. The number alone would not do: after a
+-- failover that forgot a claim, another worker's claim has the same.
+local function is_by(id, state, attempt, worker)
+  local job = get(id, 'state', 'attempt', 'worker')
+  return job[1] == state and job[2] == attempt and job[3] == worker
 end
+
+-- Whether it is the attempt that may write to the job.
+local function holds(id, attempt, worker) return is_by(id, 'in_progress', attempt, worker) end
 
 -- Put a job that is in no waiting set into the right one.
 local function enqueue(id)
