@@ -15,6 +15,9 @@ from typing import Any
 from contract.errors import SettingsError
 from contract.logs import configure_logs
 from contract.settings import Settings
+from contract.threads import when_a_thread_dies
+
+_EXIT_UNFIT = 70  # EX_SOFTWARE: the master forks another
 
 try:
     _settings = Settings.from_mapping(os.environ)
@@ -62,6 +65,7 @@ def serve(worker: Any, process: Any) -> None:
         gevent.spawn(process.hub.close)  # a signal's handler must not wait for a lock
 
     signal.signal(signal.SIGTERM, end)
+    when_a_thread_dies(lambda _: os._exit(_EXIT_UNFIT))
 
 
 def worker_exit(server: Any, worker: Any) -> None:  # noqa: ARG001

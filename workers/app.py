@@ -18,6 +18,7 @@ from contract.queues import TASK_NAME, HintPublisher, make_celery, queue_name
 from contract.reaper import Reaper
 from contract.settings import Settings
 from contract.store import AttemptStore, Connection, DeviceLease, ReapStore
+from contract.threads import when_a_thread_dies
 from model_store.manifest import ModelVersion
 from model_store.runtime import available_providers
 from model_store.store import ModelStore
@@ -25,7 +26,7 @@ from workers.consumer import HintConsumer
 from workers.devices import DeviceKeeper, Gpu, choose_device, list_gpus
 from workers.engine import Engine, check_fitness, open_engine
 from workers.executor import Executor, Served
-from workers.health import Unfit, abandon_process, replace_when_a_thread_dies
+from workers.health import Unfit, abandon_process
 from workers.leases import LeaseKeeper
 from workers.publisher import TokenPublisher
 from workers.watch import Watch
@@ -103,7 +104,7 @@ class Worker:
         stopping = self._on_stopping  # Celery keeps weak references to receivers
         worker_shutting_down.connect(stopping)
         celery = self._celery_worker(app)
-        replace_when_a_thread_dies(self._abandon)
+        when_a_thread_dies(lambda why: self._abandon(Unfit(cause="worker_failed", reason=why)))
         # Before the first claim: a worker that dies must be one that the reaper knows.
         self._publisher.start()
         self._leases.start()

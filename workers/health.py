@@ -2,7 +2,6 @@
 
 import os
 import threading
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -57,27 +56,6 @@ def abandon_process(reason: str, last_words: Callable[[], object] | None = None)
             speaker.join(_LAST_WORDS_S)
     finally:  # also when there is no memory left for any of it
         os._exit(EXIT_UNFIT)
-
-
-def replace_when_a_thread_dies(abandon: Callable[[Unfit], None]) -> None:
-    """From now on the process ends with any of its threads that dies of an error.
-
-    A worker without a heartbeat, for one, would go on to claim jobs that it cannot hold.
-    """
-
-    def died(death: threading.ExceptHookArgs) -> None:
-        if death.exc_type is SystemExit:
-            return
-        name = death.thread.name if death.thread else "unknown"
-        traceback.clear_frames(death.exc_traceback)
-        try:
-            error = (death.exc_type, death.exc_value, death.exc_traceback)
-            _log.error("thread.died", thread=name, exc_info=error)
-        finally:
-            reason = f"the thread {name} died of {death.exc_type.__name__}"
-            abandon(Unfit(cause="worker_failed", reason=reason))
-
-    threading.excepthook = died
 
 
 def _say(last_words: Callable[[], object]) -> None:

@@ -138,14 +138,15 @@ abandon_process(Reason())
 def test_a_process_ends_with_any_thread_that_dies_of_an_error() -> None:
     script = """
 import threading, time
-from workers.health import abandon_process, replace_when_a_thread_dies
-replace_when_a_thread_dies(lambda unfit: abandon_process(unfit.cause + ": " + unfit.reason))
+from contract.threads import when_a_thread_dies
+from workers.health import abandon_process
+when_a_thread_dies(abandon_process)
 threading.Thread(target=lambda: 1 / 0, name="heartbeat").start()
 time.sleep(60)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=50)
     assert done.returncode == EXIT_UNFIT
-    assert b"worker_failed: the thread heartbeat died of ZeroDivisionError" in done.stdout
+    assert b"the thread heartbeat died of ZeroDivisionError" in done.stdout
 
 
 def test_an_engine_that_stood_still_with_its_process_did_not_hang() -> None:

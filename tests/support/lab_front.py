@@ -3,7 +3,8 @@
 It is the front of ``producer.wsgi`` with another publisher of hints. Nothing of this is in a wheel
 or an image, so no production process can be told to misbehave.
 
-    LAB_DIE        recorded: kill -9 the process between the record of a job and its hint
+    LAB_DIE        recorded: kill -9 the process between the record of a job and its hint;
+                   reaper: let the reaper's thread die of the first hint that it is to send
     LAB_DEATHS     file that gets a line before each such death: ms since the epoch
 """
 
@@ -13,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from producer.gunicorn_config import *  # noqa: F403 - every setting of the real front
@@ -37,10 +39,14 @@ def process() -> "Process":
         """Dies of the first hint that a request wants; the reaper's are sent."""
 
         def publish(self, queue: str, count: int = 1) -> None:
+            deaths = Path(os.environ["LAB_DEATHS"])
             if os.environ.get("LAB_DIE") == "recorded" and flask.has_request_context():
-                with open(os.environ["LAB_DEATHS"], "a", encoding="utf-8") as deaths:
-                    deaths.write(f"{time.time() * 1000:.0f}\n")
+                with deaths.open("a", encoding="utf-8") as file:
+                    file.write(f"{time.time() * 1000:.0f}\n")
                 os.kill(os.getpid(), signal.SIGKILL)
+            if os.environ.get("LAB_DIE") == "reaper" and not deaths.exists():
+                deaths.touch()
+                raise RuntimeError("the lab's reaper dies")
             super().publish(queue, count)
 
     return open_process(MortalHints)

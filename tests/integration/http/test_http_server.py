@@ -12,8 +12,12 @@ import httpx
 import psutil
 import pytest
 
+from contract.settings import Settings
+from contract.store import Connection, JobStore
 from model_store.store import ModelStore
+from tests.support import lab_front
 from tests.support.fronts import COMMAND, FrontServer
+from tests.support.jobs import QUEUE, new_job
 from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
@@ -198,3 +202,23 @@ def test_a_client_that_goes_away_in_the_middle_of_a_body_does_no_harm(
 
 def http_client(server: FrontServer) -> HTTPConnection:
     return HTTPConnection("127.0.0.1", server.port, timeout=10)
+
+
+def test_a_front_whose_reaper_died_is_replaced_by_one_that_has_one(
+    redis_server: RedisServer, connection: Connection, settings: Settings, models: ModelStore,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    log = tmp_path / "front.log"
+    environ = {
+        "MILLRACE_REDIS_URL": redis_server.url, "MILLRACE_MODELS_DIR": str(models.root),
+        "LAB_DIE": "reaper", "LAB_DEATHS": str(tmp_path / "death"),
+    }  # fmt: skip
+    front = FrontServer(environ, log, lab_front.COMMAND).start()
+    try:
+        JobStore(connection, settings).submit(new_job())  # without a hint: the reaper must send it
+        eventually(lambda: "thread.died" in log.read_text(), timeout_s=10)
+        eventually(lambda: redis_server.client().llen(QUEUE) == 1, timeout_s=10)
+        with front.client() as client:
+            assert client.get("/healthz").status_code == 200
+    finally:
+        front.stop()
