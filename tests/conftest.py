@@ -31,6 +31,8 @@ def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Print what the fault tests counted, as one table."""
+    if hasattr(config, "workerinput"):
+        return  # one of several processes, whose reports reach the one that started them
     rows = [
         value
         for reports in terminalreporter.stats.values()
