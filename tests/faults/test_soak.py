@@ -62,9 +62,10 @@ def test_faults_of_all_kinds_lose_nothing_and_leave_nothing_behind(
         faults = ", ".join(f"{kind} {n}x" for kind, n in sorted(chaos.done.items()))
         row(f"soak of {length_s:g} s, seed {seed}", account, faults)
         account.check()
-        poisoned = lab.store.dead_letters(limit=1000, after=None).items
         assert account.states["failed"] == 0
-        assert account.states["dead"] == len(poisoned)
+        dead = [job.id for job in lab.store.dead_letters(limit=1000, after=None).items]
+        assert account.states["dead"] == len(dead)
+        assert [job for job in dead if POISON not in input_of(lab, job)] == []
         assert {lab.store.get(job).state for job in cancelled} <= {"cancelled"}
         lab.forget_records()
         rested = time.monotonic() + 90
@@ -73,6 +74,12 @@ def test_faults_of_all_kinds_lose_nothing_and_leave_nothing_behind(
             time.sleep(1)
     finally:
         lab.stop()
+
+
+def input_of(lab: Lab, job: str) -> str:
+    """What the job asks, as it is stored."""
+    redis: Any = lab.redis.client()
+    return str(redis.hget(keys.JOB(job), "input"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
