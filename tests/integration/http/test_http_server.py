@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from contract.settings import Settings
-from contract.store import Connection, JobStore
+from contract.store import JobStore
 from model_store.store import ModelStore
 from tests.support import lab_front
 from tests.support.fronts import COMMAND, FrontServer
@@ -205,19 +205,20 @@ def http_client(server: FrontServer) -> HTTPConnection:
 
 
 def test_a_front_whose_reaper_died_is_replaced_by_one_that_has_one(
-    redis_server: RedisServer, connection: Connection, settings: Settings, models: ModelStore,
-    tmp_path: Path,
-) -> None:  # fmt: skip
+    own_redis: RedisServer, models: ModelStore, tmp_path: Path
+) -> None:
+    # A Redis of its own: beside the other front, that one's reaper might send the hint.
     log = tmp_path / "front.log"
     environ = {
-        "MILLRACE_REDIS_URL": redis_server.url, "MILLRACE_MODELS_DIR": str(models.root),
+        "MILLRACE_REDIS_URL": own_redis.url, "MILLRACE_MODELS_DIR": str(models.root),
         "LAB_DIE": "reaper", "LAB_DEATHS": str(tmp_path / "death"),
     }  # fmt: skip
     front = FrontServer(environ, log, lab_front.COMMAND).start()
     try:
-        JobStore(connection, settings).submit(new_job())  # without a hint: the reaper must send it
+        settings = Settings.from_mapping({"MILLRACE_REDIS_URL": own_redis.url})
+        JobStore.connect(settings).submit(new_job())  # without a hint: the reaper must send it
         eventually(lambda: "thread.died" in log.read_text(), timeout_s=10)
-        eventually(lambda: redis_server.client().llen(QUEUE) == 1, timeout_s=10)
+        eventually(lambda: own_redis.client().llen(QUEUE) == 1, timeout_s=10)
         with front.client() as client:
             assert client.get("/healthz").status_code == 200
     finally:
