@@ -13,7 +13,7 @@ from tests.support.ledger import Clients, Kill, settle
 from tests.support.service import prompt
 from tests.support.waiting import eventually
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = [pytest.mark.timeout(400), pytest.mark.alone]
 
 
 @pytest.mark.parametrize(

@@ -42,7 +42,8 @@ def test_streams_and_waits_end_cleanly_with_their_front_and_go_on_at_another(
             assert first.stop() == 0
             told = [(job, events) for job, events in (stream.result() for stream in streams)]
             asked = [call.result() for call in waits + submits]
-        assert {answer["status"] for answer in asked} == {"in_progress"}
+        # The last ones submitted may not have been claimed yet: either is the truth.
+        assert {answer["status"] for answer in asked} <= {"queued", "in_progress"}
         for job, events in told:
             assert events[-1].name == "token"
             rest = list(read(second, job, after=events[-1].id))
