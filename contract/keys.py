@@ -67,6 +67,7 @@ WORKER = Key(
 )
 SERVING = Key("serving", "mr:serving:{}", "zset by ms", "REGISTER, BEAT", "all", "none")
 MISSING = Key("missing", "mr:missing", "hash", "REAP", "REAP", "none")
+WRECKS = Key("wrecks", "mr:wrecks", "hash", "REAP", "REAP", "60 s after the last")
 REAPED = Key("reaped", "mr:reaped", "hash", "REAP", "REAP", "none")
 DEVICE = Key("device", "mr:device:{}", "string", "device lease", "device lease", "one lease")
 

@@ -169,6 +169,34 @@ def test_where_other_workers_are_lost_too_it_takes_four_losses_alone_to_bury_a_j
     assert store.get(job).dead
 
 
+def test_workers_that_were_lost_before_the_job_came_count_as_others_for_a_minute(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    attempts(connection, settings, "idle")
+    lose_worker(connection, reaper, "idle")
+    job = store.submit(new_job()).job.id
+    for n in range(6):
+        assert store.get(job).state is JobState.QUEUED
+        claim(attempts(connection, settings, f"w{n}"))
+        lose_worker(connection, reaper, f"w{n}")
+    assert store.get(job).dead
+
+
+def test_workers_that_another_suspected_job_was_on_prove_nothing(
+    store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
+) -> None:
+    other = store.submit(new_job()).job.id
+    for name in ("v1", "v2"):
+        claim(attempts(connection, settings, name))
+        lose_worker(connection, reaper, name)
+    connection.redis.zrem(keys.SUSPECTS(QUEUE), other)  # so that the next one is claimed first
+    job = store.submit(new_job()).job.id
+    for n in range(4):
+        assert claim(attempts(connection, settings, f"w{n}")).job_id == job
+        lose_worker(connection, reaper, f"w{n}")
+    assert store.get(job).dead
+
+
 def _await_no_longer(connection: Connection) -> None:
     """Let the half of a lease pass in which a new worker is awaited."""
     assert connection.redis.pttl(keys.ISOLATING(QUEUE)) > 0

@@ -18,6 +18,8 @@
 --         | {'orphan', job}: its record was deleted by hand, …}
 local lease_ms, ttl_ms, most = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4])
 local now, report, urgent = now_ms(), {}, {}
+local WRECK_MS = 60000
+local WORDLESS = {worker_disconnected = true, lease_expired = true}
 local earlier = redis.call('HMGET', key.reaped(), 'at', 'gap_end', 'server')
 local at, gap_end = tonumber(earlier[1] or ''), tonumber(earlier[2] or '') or 0
 local set_back = at and at > now
@@ -64,8 +66,7 @@ local function bury_poison(id, losses, worker, cause)
   local heir = end_with_heir(id)
   if heir then
     withdraw(heir)
-    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1,
-      'lost_ms', now)
+    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1)
     enqueue(heir)
   end
 end
@@ -79,16 +80,47 @@ local function await_newcomer(queue, lost)
   end
 end
 
--- How many losses while it ran alone bury a job. Where workers that ran no such job went without a
--- word within the last lease, machines or networks fail, and two losses prove little.
-local function enough(queue, cause, lost_ms)
-  if cause ~= 'worker_disconnected' and cause ~= 'lease_expired' then return 2 end
-  local other = tonumber(redis.call('HGET', key.service(queue), 'lost_ms') or '0')
-  return other > tonumber(lost_ms or '0') and now - other < lease_ms and 4 or 2
+-- The workers that were lost without a word within the last minute: worker -> 'ms job job …'.
+local function wrecks()
+  local found, all = {}, redis.call('HGETALL', key.wrecks())
+  for i = 1, #all, 2 do
+    if now - tonumber(string.match(all[i + 1], '^%d+')) < WRECK_MS then
+      found[all[i]] = all[i + 1]
+    else
+      redis.call('HDEL', key.wrecks(), all[i])
+    end
+  end
+  return found
+end
+
+local function note_wreck(worker)
+  local known = wrecks()[worker] or string.format('%.0f', now)
+  local batch = table.concat(redis.call('SMEMBERS', key.running(worker)), ' ')
+  redis.call('HSET', key.wrecks(), worker, known .. ' ' .. batch)
+  redis.call('PEXPIRE', key.wrecks(), WRECK_MS)
+end
+
+local function may_be_poison(id)
+  local job = get(id, 'losses', 'state')
+  return tonumber(job[1] or '0') >= 2 and job[2] ~= 'completed'
+end
+
+-- How many losses while it ran alone bury a job. Where some other worker went without a word, and
+-- nothing that it ran can be blamed, machines or networks fail, and two losses prove little.
+local function enough(id, cause)
+  if not WORDLESS[cause] then return 2 end
+  for _, wreck in pairs(wrecks()) do
+    local blamed = false
+    for other in string.gmatch(wreck, ' (%S+)') do
+      blamed = blamed or other == id or may_be_poison(other)
+    end
+    if not blamed then return 4 end
+  end
+  return 2
 end
 
 local function lose(id, worker, cause)
-  local job = get(id, 'losses', 'queue', 'lone_losses', 'state', 'lost_ms')
+  local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
   if job[4] ~= 'in_progress' then
     redis.call('ZREM', key.leases(), id)
     return
@@ -97,11 +129,7 @@ local function lose(id, worker, cause)
   local losses = redis.call('HINCRBY', key.job(id), 'losses', 1)
   local lone = alone and redis.call('HINCRBY', key.job(id), 'lone_losses', 1) or tonumber(job[3])
   count('workers_lost_jobs')
-  if not alone then
-    redis.call('HSET', key.job(id), 'lost_ms', now)
-    redis.call('HSET', key.service(job[2]), 'lost_ms', now)
-  end
-  if lone >= enough(job[2], cause, job[5]) then
+  if lone >= enough(id, cause) then
     bury_poison(id, losses, worker, cause)
     say('lost', id, worker, cause, 'dead')
   else
@@ -169,6 +197,7 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
     end
   end
   local last_words = redis.call('HGET', key.worker(worker), 'cause')
+  if gone and not last_words then note_wreck(worker) end
   if gone or last_words then
     for _, id in ipairs(redis.call('SMEMBERS', key.running(worker))) do
       lose(id, worker, last_words or 'worker_disconnected')
@@ -188,11 +217,16 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
   end
 end
 if not spare then
+  local noted = {}
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.leases(), '-inf', now, 'LIMIT', 0, 500)) do
     local worker = get(id, 'worker')[1] or 'unknown'
     local beat = tonumber(redis.call('ZSCORE', key.workers(), worker) or '')
     local beats = beat and now - beat < math.min(lease_ms / 2, 1000)
-    if not (beats and give_back(id)) then lose(id, worker, 'lease_expired') end
+    if not (beats and give_back(id)) then
+      if not noted[worker] then note_wreck(worker) end
+      noted[worker] = true
+      lose(id, worker, 'lease_expired')
+    end
   end
 end
 
