@@ -21,8 +21,9 @@ def is_possible() -> bool:
     """Whether this machine lets us make hosts."""
     if shutil.which("ip") is None or os.geteuid() != 0:
         return False
-    made = subprocess.run(["ip", "netns", "add", "mr-probe"], capture_output=True, check=False)
-    subprocess.run(["ip", "netns", "del", "mr-probe"], capture_output=True, check=False)
+    probe = f"mr-probe-{os.getpid()}"  # several processes of one test run ask at once
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False)
+    subprocess.run(["ip", "netns", "del", probe], capture_output=True, check=False)
     return made.returncode == 0
 
 

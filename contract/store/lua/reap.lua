@@ -66,7 +66,8 @@ local function bury_poison(id, losses, worker, cause)
   local heir = end_with_heir(id)
   if heir then
     withdraw(heir)
-    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1)
+    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1,
+      'lost_ms', now)
     enqueue(heir)
   end
 end
@@ -80,7 +81,8 @@ local function await_newcomer(queue, lost)
   end
 end
 
--- The workers that were lost without a word within the last minute: worker -> 'ms job job …'.
+-- The workers that were lost without a word within the last minute, except those that ran one
+-- isolated job: worker -> 'ms job job …'.
 local function wrecks()
   local found, all = {}, redis.call('HGETALL', key.wrecks())
   for i = 1, #all, 2 do
@@ -93,34 +95,36 @@ local function wrecks()
   return found
 end
 
+local function losses_of(id) return tonumber(get(id, 'losses')[1] or '0') end
+
 local function note_wreck(worker)
+  local batch = redis.call('SMEMBERS', key.running(worker))
+  if #batch == 1 and losses_of(batch[1]) >= 2 then return end
   local known = wrecks()[worker] or string.format('%.0f', now)
-  local batch = table.concat(redis.call('SMEMBERS', key.running(worker)), ' ')
-  redis.call('HSET', key.wrecks(), worker, known .. ' ' .. batch)
+  redis.call('HSET', key.wrecks(), worker, known .. ' ' .. table.concat(batch, ' '))
   redis.call('PEXPIRE', key.wrecks(), WRECK_MS)
 end
 
-local function may_be_poison(id)
-  local job = get(id, 'losses', 'state')
-  return tonumber(job[1] or '0') >= 2 and job[2] ~= 'completed'
-end
-
--- How many losses while it ran alone bury a job. Where some other worker went without a word, and
--- nothing that it ran can be blamed, machines or networks fail, and two losses prove little.
-local function enough(id, cause)
+-- How many losses while it ran alone bury a job that was last lost in company at `lost_ms`. Where
+-- workers that did not run it went without a word, machines or networks fail, and two losses prove
+-- little: those of the last minute whose jobs are above suspicion (few were lost twice, and they
+-- were completed), and any within a lease since it was lost in company.
+local function enough(id, cause, lost_ms)
   if not WORDLESS[cause] then return 2 end
   for _, wreck in pairs(wrecks()) do
-    local blamed = false
+    local at, ran_it, blamed = tonumber(string.match(wreck, '^%d+')), false, false
+    local recent = at > lost_ms and now - at < lease_ms
     for other in string.gmatch(wreck, ' (%S+)') do
-      blamed = blamed or other == id or may_be_poison(other)
+      ran_it = ran_it or other == id
+      blamed = blamed or losses_of(other) >= 2 and get(other, 'state')[1] ~= 'completed'
     end
-    if not blamed then return 4 end
+    if not ran_it and (recent or not blamed) then return 4 end
   end
   return 2
 end
 
 local function lose(id, worker, cause)
-  local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
+  local job = get(id, 'losses', 'queue', 'lone_losses', 'state', 'lost_ms')
   if job[4] ~= 'in_progress' then
     redis.call('ZREM', key.leases(), id)
     return
@@ -129,7 +133,8 @@ local function lose(id, worker, cause)
   local losses = redis.call('HINCRBY', key.job(id), 'losses', 1)
   local lone = alone and redis.call('HINCRBY', key.job(id), 'lone_losses', 1) or tonumber(job[3])
   count('workers_lost_jobs')
-  if lone >= enough(id, cause) then
+  if not alone then redis.call('HSET', key.job(id), 'lost_ms', now) end
+  if lone >= enough(id, cause, tonumber(job[5] or '0')) then
     bury_poison(id, losses, worker, cause)
     say('lost', id, worker, cause, 'dead')
   else
