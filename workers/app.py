@@ -189,6 +189,10 @@ class Worker:
     def _close(self) -> None:
         self._reaper.stop()
         self._watch.stop()
+        for served in self._served.values():
+            if served.engine.failure is not None:
+                # Its jobs must not be given back as if it had gone in order.
+                self._abandon(Unfit(cause="engine_failed", reason=served.engine.failure.detail))
         self._leases.stop()
         self._publisher.stop()
         try:

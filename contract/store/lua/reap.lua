@@ -66,8 +66,7 @@ local function bury_poison(id, losses, worker, cause)
   local heir = end_with_heir(id)
   if heir then
     withdraw(heir)
-    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1,
-      'lost_ms', now)
+    redis.call('HSET', key.job(heir), 'tainted', 1, 'losses', 2, 'lone_losses', 1)
     enqueue(heir)
   end
 end
@@ -105,26 +104,28 @@ local function note_wreck(worker)
   redis.call('PEXPIRE', key.wrecks(), WRECK_MS)
 end
 
--- How many losses while it ran alone bury a job that was last lost in company at `lost_ms`. Where
--- workers that did not run it went without a word, machines or networks fail, and two losses prove
--- little: those of the last minute whose jobs are above suspicion (few were lost twice, and they
--- were completed), and any within a lease since it was lost in company.
-local function enough(id, cause, lost_ms)
+-- How many losses while it ran alone bury a job. Where workers that did not run it went without a
+-- word as well, machines or networks fail, and two losses prove little; unless all of these ran one
+-- other job that may have been the end of them.
+local function enough(id, cause)
   if not WORDLESS[cause] then return 2 end
+  local others, aboard = 0, {}
   for _, wreck in pairs(wrecks()) do
-    local at, ran_it, blamed = tonumber(string.match(wreck, '^%d+')), false, false
-    local recent = at > lost_ms and now - at < lease_ms
-    for other in string.gmatch(wreck, ' (%S+)') do
-      ran_it = ran_it or other == id
-      blamed = blamed or losses_of(other) >= 2 and get(other, 'state')[1] ~= 'completed'
+    if not string.find(wreck, id, 1, true) then
+      others = others + 1
+      for job in string.gmatch(wreck, ' (%S+)') do aboard[job] = (aboard[job] or 0) + 1 end
     end
-    if not ran_it and (recent or not blamed) then return 4 end
   end
-  return 2
+  for job, times in pairs(aboard) do
+    if times == others and losses_of(job) >= 2 and get(job, 'state')[1] ~= 'completed' then
+      return 2
+    end
+  end
+  return others == 0 and 2 or 4
 end
 
 local function lose(id, worker, cause)
-  local job = get(id, 'losses', 'queue', 'lone_losses', 'state', 'lost_ms')
+  local job = get(id, 'losses', 'queue', 'lone_losses', 'state')
   if job[4] ~= 'in_progress' then
     redis.call('ZREM', key.leases(), id)
     return
@@ -133,8 +134,7 @@ local function lose(id, worker, cause)
   local losses = redis.call('HINCRBY', key.job(id), 'losses', 1)
   local lone = alone and redis.call('HINCRBY', key.job(id), 'lone_losses', 1) or tonumber(job[3])
   count('workers_lost_jobs')
-  if not alone then redis.call('HSET', key.job(id), 'lost_ms', now) end
-  if lone >= enough(id, cause, tonumber(job[5] or '0')) then
+  if lone >= 2 and lone >= enough(id, cause) then
     bury_poison(id, losses, worker, cause)
     say('lost', id, worker, cause, 'dead')
   else
