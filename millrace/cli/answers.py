@@ -8,6 +8,12 @@ from typing import Any
 from millrace.cli.display import Display
 from millrace.client import Job
 
+_REASONS = {
+    "no_worker": "no live worker serves its model",
+    "no_capacity": "every slot is taken",
+    "shared_run": "an identical job runs for both",
+}
+
 
 def show_output(display: Display, job: Job) -> None:
     """Print a finished job's answer; in JSON mode the whole job, whatever became of it.
@@ -47,3 +53,12 @@ def moment(seconds: float | None) -> str:
     if seconds is None:
         return ""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def state_of(job: Job) -> str:
+    """A job's state in words: where it waits, and why."""
+    state = job.status.replace("_", " ")
+    if job.queue_position and job.queue_position > 1:
+        state += f", number {job.queue_position} in line"
+    reason = _REASONS.get(job.waiting_reason or "")
+    return f"{state} ({reason})" if reason else state

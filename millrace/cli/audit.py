@@ -1,11 +1,8 @@
 """``millrace audit``."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from contract.errors import StoreUnavailableError
 from contract.job import TERMINAL, JobState
@@ -34,7 +31,7 @@ def audit(invocation: Invocation) -> int:
 
     connection = Connection(settings.redis_url)
     try:
-        with _bar(invocation.display) as progress:
+        with invocation.display.progress("looking at everything") as progress:
             report = examine(connection, settings, progress=progress)
     except StoreUnavailableError as error:
         place = public_address(settings.redis_url)
@@ -107,15 +104,3 @@ def _reaper(seconds: float | None) -> str:
     if seconds is None:
         return "no reaper has looked yet"
     return f"the reaper looked {max(seconds, 0.0):.1f} s ago"
-
-
-@contextmanager
-def _bar(display: Display) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, while the block runs."""
-    shown = not display.as_json and display.err.is_terminal
-    with Progress(
-        TextColumn("looking at everything"), BarColumn(), TaskProgressColumn(),
-        TimeRemainingColumn(), console=display.err, transient=True, disable=not shown,
-    ) as bar:  # fmt: skip
-        task = bar.add_task("", total=None)
-        yield lambda done, whole: bar.update(task, completed=done, total=whole)

@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -79,6 +80,18 @@ class Display:
             return
         with self.err.status(escape(words)):
             yield
+
+    @contextmanager
+    def progress(self, words: str) -> Iterator[Callable[[int, int], None]]:
+        """A bar with words on a terminal, while the block runs; tell it what is done, of what."""
+        shown = not self.as_json and self.err.is_terminal
+        with Progress(
+            TextColumn(escape(words)), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            console=self.err, transient=True, disable=not shown,
+            redirect_stdout=False, redirect_stderr=False,
+        ) as bar:  # fmt: skip
+            task = bar.add_task("", total=None)
+            yield lambda done, whole: bar.update(task, completed=done, total=whole)
 
     def _print(self, table: Table) -> None:
         if self.out.is_terminal:

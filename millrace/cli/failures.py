@@ -39,7 +39,7 @@ def exit_code(error: MillraceError) -> int:
 
 def tell(error: MillraceError, *, as_json: bool) -> None:
     """Write one line on stderr: for people, or ``{code, detail, retryable}``."""
-    detail = _one_line(error)
+    detail = one_line(error)
     if as_json:
         tell_plain(error.code, detail, retryable=error.retryable, as_json=True)
     else:
@@ -55,7 +55,8 @@ def tell_plain(code: str, detail: str, *, retryable: bool = False, as_json: bool
         print(f"millrace: {detail}", file=sys.stderr)
 
 
-def _one_line(error: MillraceError) -> str:
+def one_line(error: MillraceError) -> str:
+    """What was wrong, with the places that the detail leaves out."""
     errors = error.errors if isinstance(error, InvalidRequestError) else ()
     unsaid = [each for each in errors if each.detail not in error.detail]
     if not unsaid:

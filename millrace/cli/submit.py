@@ -1,24 +1,21 @@
 """``millrace submit``: ask, and wait or watch if told to."""
 
-import itertools
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from contract.errors import InvalidRequestError, MillraceError
-from millrace.cli.answers import show_output
+from contract.errors import InvalidRequestError
+from millrace.cli.answers import show_output, state_of
+from millrace.cli.bulk import submit_lines
 from millrace.cli.display import Display
+from millrace.cli.following import follow
 from millrace.cli.invocation import Invocation, JsonCommand, pass_invocation, url_option
-from millrace.client import Job, JobHandle
+from millrace.cli.job_lines import read_lines
+from millrace.client import JobHandle
 
-_REASONS = {
-    "no_worker": "no live worker serves its model",
-    "no_capacity": "every slot is taken",
-    "shared_run": "an identical job runs for both",
-}
+_JSON_LINES = (".jsonl", ".ndjson")
 
 
 @click.command(cls=JsonCommand)
@@ -31,7 +28,14 @@ _REASONS = {
     "--task", type=click.Choice(["generate", "embed"]), help="[default: what the model is for]"
 )
 @click.option("--system", metavar="TEXT", help="A system message before the prompt.")
-@click.option("--file", "file", type=click.Path(path_type=Path), help="Read the prompt from here.")
+@click.option(
+    "--file",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Read the prompt from here; from FILE.jsonl, many jobs.",
+)
+@click.option("--jsonl", is_flag=True, help="Each line of --file is a job in JSON, as the API's.")
+@click.option("--text", "lines", is_flag=True, help="Each line of --file is a prompt.")
 @click.option("--max-tokens", type=int, help="Longest answer, in tokens.")
 @click.option("--temperature", type=float, help="0 is greedy, and the default.")
 @click.option("--top-p", type=float)
@@ -54,86 +58,61 @@ def submit(
     timeout_s: float | None,
     system: str | None,
     file: Path | None,
+    jsonl: bool,
+    lines: bool,
     metadata: tuple[str, ...],
     stop: tuple[str, ...],
     url: str | None,
     **asked: Any,
-) -> None:
+) -> int | None:
     """Queue PROMPT (from stdin when it is - or not given) and print the job's id.
 
     With --wait or --stream, print the answer instead.
+
+    From a file of jobs, one a line, queue all and print their ids, or with --wait a JSON line for
+    each when it has ended, in the order of the file. The other options are for the jobs that do
+    not say it themselves.
     """
     if stream and asked["task"] == "embed":
         raise click.UsageError("--stream is for --task generate: an embedding has no text")
     if timeout_s is not None and not wait:
         raise click.UsageError("--timeout goes with --wait")
-    text = _read_prompt(prompt, file)
     display = invocation.display
+    asked |= {"metadata": dict(_pair(each) for each in metadata), "stop": list(stop) or None}
+    if jsonl or lines or (file is not None and file.suffix in _JSON_LINES):
+        if file is None or prompt is not None or stream or system or (jsonl and lines):
+            raise click.UsageError(
+                "jobs from lines take --file and no PROMPT, --stream, --system; --jsonl or --text"
+            )
+        jobs = read_lines(file, as_text=lines)
+        with invocation.client(url) as client:
+            return submit_lines(client, display, jobs, wait=wait, timeout_s=timeout_s, **asked)
+    text = _read_prompt(prompt, file)
     with invocation.client(url) as client:
         handle = client.submit(
             [*_message("system", system), *_message("user", text)] if system else text,
-            metadata=dict(_pair(each) for each in metadata),
-            stop=list(stop) or None,
             **asked,
         )
         if stream:
-            _follow(handle, display)
+            follow(handle, display)
         elif wait:
             _await(handle, display, timeout_s)
         elif display.as_json:
             display.json(handle.job)
         else:
             display.text(handle.id)
-            display.note(f"{_state(handle.job)}; `millrace result {handle.id} --wait` shows it")
+            display.note(f"{state_of(handle.job)}; `millrace result {handle.id} --wait` shows it")
+    return None
 
 
 def _await(handle: JobHandle, display: Display, timeout_s: float | None) -> None:
     try:
-        with display.working(f"{_state(handle.job)}, waiting for the end of {handle.id}"):
+        with display.working(f"{state_of(handle.job)}, waiting for the end of {handle.id}"):
             job = handle.wait(timeout_s)
     except KeyboardInterrupt:
         display.note(f"job {handle.id} goes on; `millrace cancel {handle.id}` stops it")
         raise
     show_output(display, job)
-
-
-def _follow(handle: JobHandle, display: Display) -> None:
-    began = time.monotonic()
-    pieces = handle.stream()
-    try:
-        with display.working(f"{_state(handle.job)}, waiting for the first token"):
-            first = next(pieces, "")
-            first_s = time.monotonic() - began
-        for text in itertools.chain([first], pieces):
-            if display.as_json:
-                display.json({"type": "text", "text": text})
-            else:
-                display.piece(text)
-    except KeyboardInterrupt:
-        display.note(f"\njob {handle.id} goes on; `millrace cancel {handle.id}` stops it")
-        raise
-    except MillraceError:
-        if not display.as_json:
-            display.piece("\n")  # the error has a line of its own
-        raise
-    if display.as_json:
-        display.json({"type": "job", "job": handle.job})
-    else:
-        display.piece("\n")
-        display.note(_summary(handle.job, first_s, time.monotonic() - began))
-
-
-def _summary(job: Job, first_s: float, total_s: float) -> str:
-    """One line about a finished stream: tokens, speed and waits, as the caller saw them."""
-    tokens = (job.usage or {}).get("completion_tokens", 0)
-    said = [f"{tokens} tokens in {total_s:.2f} s"]
-    if not job.cached:
-        said.append(f"first after {first_s:.2f} s")
-        if tokens > 1 and total_s > first_s:
-            said.append(f"then {(tokens - 1) / (total_s - first_s):.0f} tokens/s")
-    if job.cached:
-        said.append("from the cache")
-    return f"[{job.model}: {', '.join(said)}]"
 
 
 def _read_prompt(prompt: str | None, file: Path | None) -> str:
@@ -164,11 +143,3 @@ def _pair(text: str) -> tuple[str, str]:
     if not name or not separator:
         raise click.UsageError(f"--metadata {text!r} is not KEY=VALUE")
     return name, value
-
-
-def _state(job: Job) -> str:
-    state = job.status.replace("_", " ")
-    if job.queue_position and job.queue_position > 1:
-        state += f", number {job.queue_position} in line"
-    reason = _REASONS.get(job.waiting_reason or "")
-    return f"{state} ({reason})" if reason else state

@@ -1,11 +1,12 @@
 """The client: what can be asked of a Millrace."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from contract.errors import InvalidRequestError
+from contract.errors import InvalidRequestError, MillraceError
+from millrace.client.batches import merged, submit_all
 from millrace.client.feed import job_path
 from millrace.client.handle import JobHandle
 from millrace.client.records import Job, Model, Page, Queue, Row, Worker, parse, parse_page
@@ -90,7 +91,7 @@ class Client:
             "model": model or self._default_model(task or "generate"),
             "task": task,
             "input": input if isinstance(input, str) else list(input),
-            "parameters": {name: value for name, value in parameters.items() if value is not None},
+            "parameters": _said(parameters),
             "priority": priority,
             "deadline_s": deadline_s,
             "metadata": dict(metadata) if metadata else None,
@@ -99,10 +100,62 @@ class Client:
         answer = self._transport.call(
             "POST",
             "/api/v1/jobs",
-            body={name: value for name, value in wanted.items() if value is not None},
+            body=_said(wanted),
             headers={"Idempotency-Key": idempotency_key or self._make_key()},
         )
         return JobHandle(self._transport, parse(Job, answer))
+
+    def submit_many(
+        self,
+        jobs: Iterable[str | Mapping[str, Any]],
+        *,
+        model: str | None = None,
+        task: str | None = None,
+        priority: int | None = None,
+        deadline_s: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+        cache: bool | None = None,
+        idempotency_key: str | None = None,
+        on_progress: Callable[[int], None] = lambda _done: None,
+        **parameters: Any,
+    ) -> list[JobHandle | MillraceError]:
+        """Queue many jobs, up to 1,000 in one call; what became of each, in the same order.
+
+        A job is a prompt, or a mapping with the fields of the HTTP API: ``input``, ``model``,
+        ``parameters``, … What is given by name, as for :meth:`submit`, is meant for all jobs that
+        do not say it themselves. A job that is refused for now (429, 503) is tried again as long
+        as others of its call are accepted; what stays refused is its error in the list. The same
+        ``idempotency_key`` with the same jobs gives the same jobs again, also after an interrupt.
+        ``on_progress`` is told how many jobs have been settled after each call.
+
+        Raises:
+            MillraceError: the first call failed as a whole, so no job was accepted. When a later
+                one does, that is the error of its jobs and of all behind them.
+        """
+        wanted = {
+            "task": task,
+            "parameters": _said(parameters),
+            "priority": priority,
+            "deadline_s": deadline_s,
+            "metadata": dict(metadata) if metadata else None,
+            "cache": cache,
+        }
+        outcomes = submit_all(
+            self._transport,
+            (self._body(job, model, _said(wanted)) for job in jobs),
+            idempotency_key or self._make_key(),
+            on_progress,
+        )
+        return [
+            JobHandle(self._transport, each, whole=False) if isinstance(each, Job) else each
+            for each in outcomes
+        ]
+
+    def _body(
+        self, job: str | Mapping[str, Any], model: str | None, defaults: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        body = merged(job, defaults)
+        return {"model": model or self._default_model(body.get("task") or "generate"), **body}
 
     def job(self, job_id: str) -> JobHandle:
         """A job by its id. Raises UnknownJobError or JobGoneError."""
@@ -156,3 +209,8 @@ class Client:
                 raise InvalidRequestError(f"several models can {task}: name one of {known}")
             self._defaults[task] = fitting[0] if len(fitting) == 1 else usual
         return self._defaults[task]
+
+
+def _said(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Without those that are left to the server."""
+    return {name: value for name, value in fields.items() if value is not None}

@@ -13,13 +13,22 @@ _POLL_S = 30.0  # the server holds an answer back for 60 s at most
 
 
 class JobHandle:
-    """One job on the server. :attr:`job` is what the server last said about it."""
+    """One job on the server. :attr:`job` is what the server last said about it.
+
+    ``whole`` says that this is all of it; of many jobs at once the server leaves the output out.
+    """
 
     def __init__(
-        self, transport: Transport, job: Job, *, clock: Callable[[], float] = time.monotonic
+        self,
+        transport: Transport,
+        job: Job,
+        *,
+        whole: bool = True,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._clock = clock
+        self._whole = whole
         self.job = job
 
     def __repr__(self) -> str:
@@ -41,6 +50,8 @@ class JobHandle:
             WaitTimeoutError: it has not ended within ``timeout_s``.
         """
         end = None if timeout_s is None else self._clock() + timeout_s
+        if self.job.finished and not self._whole:
+            self.refresh()
         while not self.job.finished:
             left_s = _POLL_S if end is None else end - self._clock()
             if left_s <= 0:
@@ -79,12 +90,13 @@ class JobHandle:
 
     def cancel(self) -> Job:
         """Ask the server to stop the job; a job that has ended stays as it is."""
-        answer = self._transport.call("POST", f"{job_path(self.id)}/cancel")
-        self.job = parse(Job, answer)
-        return self.job
+        return self._take(self._transport.call("POST", f"{job_path(self.id)}/cancel"))
 
     def _poll(self, wait_s: float) -> Job:
         params = {"wait": f"{wait_s:.3f}".rstrip("0").rstrip(".")} if wait_s else None
-        answer = self._transport.call("GET", job_path(self.id), params=params, patience_s=wait_s)
-        self.job = parse(Job, answer)
+        path = job_path(self.id)
+        return self._take(self._transport.call("GET", path, params=params, patience_s=wait_s))
+
+    def _take(self, answer: Json) -> Job:
+        self.job, self._whole = parse(Job, answer), True
         return self.job

@@ -27,10 +27,15 @@ def problem_error(response: httpx.Response) -> MillraceError:
             f"{response.request.url} answered HTTP {response.status_code} without saying why:"
             " is that address a Millrace?"
         )
-    detail = str(problem.get("detail") or problem.get("title") or response.reason_phrase)
+    return error_of({"title": response.reason_phrase, **problem}, retry_after_s(response))
+
+
+def error_of(problem: Mapping[str, Any], wait_s: float | None) -> MillraceError:
+    """The error that a problem with a ``code`` means; ``wait_s`` is when to come back."""
+    detail = str(problem.get("detail") or problem.get("title") or problem["code"])
     kind = _CLASSES.get(str(problem["code"]), MillraceError)
     if issubclass(kind, QueueFullError):
-        return kind(detail, int(retry_after_s(response) or 1))
+        return kind(detail, int(wait_s or 1))
     if issubclass(kind, InvalidRequestError):
         return kind(detail, tuple(_field_errors(problem.get("errors"))))
     return kind(detail)
