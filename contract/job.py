@@ -102,7 +102,6 @@ class Job:
     model_version: int
     digest: str
     task: str
-    parameters: Mapping[str, Json]
     priority: int
     metadata: Mapping[str, str]
     created_ms: int
@@ -134,8 +133,8 @@ class Job:
 class Submission:
     """The store's answer to a submit.
 
-    ``replayed``: the idempotency key was known, the job is the earlier one. ``wants_hint``: the
-    job entered the pending set, so a worker should be told.
+    ``replayed``: the idempotency key was known, the job is the earlier one. ``wants_hint``: a slot
+    may be free for it, and there are too few hints, so a worker should be told.
     """
 
     job: Job
@@ -153,6 +152,7 @@ class Claim:
     task: str
     input: Json
     parameters: Mapping[str, Json]
+    priority: int = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

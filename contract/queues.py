@@ -1,18 +1,23 @@
 """Celery as transport: anonymous hints that there is work in a queue. They carry nothing else."""
 
+import functools
 import threading
+import uuid
 from collections import Counter
 from typing import Any
 
 import structlog
 from celery import Celery
+from kombu import Connection, Producer
 from kombu.exceptions import OperationalError
+from kombu.utils.json import dumps
 
 from contract.redis_address import KEEPALIVE, RedisAddress
 from contract.settings import Settings
 
 TASK_NAME = "millrace.run_next"
 _MOST_DUE = 500  # hints of one queue that wait to be published
+_ID = "00000000-0000-0000-0000-000000000000"  # in the place of ids that no two messages share
 
 _log = structlog.get_logger(__name__)
 
@@ -79,12 +84,15 @@ class HintPublisher:
         self._errors: tuple[type[BaseException], ...] = (
             OperationalError, OSError, *transport.connection_errors, *transport.channel_errors,
         )  # fmt: skip
+        self._message = functools.cache(functools.partial(_message, self._app))
         self._lock = threading.Lock()
         self._due: Counter[str] = Counter()
         self._busy = False
 
     def publish(self, queue: str, count: int = 1) -> None:
         """Say ``count`` times that a job waits in ``queue``. Returns at once."""
+        if count <= 0:
+            return
         with self._lock:
             self._due[queue] = min(self._due[queue] + count, _MOST_DUE)
             if self._busy:
@@ -114,8 +122,24 @@ class HintPublisher:
 
     def _publish(self, queue: str, count: int) -> None:
         try:
+            message = self._message(queue)
+            messages = [message.replace(_ID, str(uuid.uuid4())) for _ in range(count)]
             with self._app.producer_or_acquire() as producer:
-                for _ in range(count):
-                    self._app.send_task(TASK_NAME, queue=queue, producer=producer, retry=False)
+                channel: Any = producer.channel
+                with channel.conn_or_acquire() as client:
+                    client.lpush(queue, *messages)
         except self._errors as error:
             _log.warning("hint.lost", queue=queue, count=count, error=type(error).__name__)
+
+
+def _message(app: Celery, queue: str) -> str:
+    """A hint as Celery and kombu write it to a list of Redis, but with ``_ID`` for its ids.
+
+    They take 0.3 ms to make one, and they make one at a time.
+    """
+    with Connection("memory://") as memory:
+        channel: Any = memory.channel()
+        app.send_task(TASK_NAME, queue=queue, task_id=_ID, producer=Producer(channel), retry=False)
+        message = channel._get(queue)
+    message["properties"]["delivery_tag"] = _ID
+    return str(dumps(message))

@@ -65,24 +65,27 @@ def has_news(store: JobStore, job: Job, after: str) -> bool:
     return not job.finished or bool(store.read_events({job.id: after})[job.id])
 
 
-def wait_for_end(store: JobStore, hub: EventHub, job: Job, timeout_s: float) -> Job:
+def wait_for_end(store: JobStore, hub: EventHub, job_id: str, timeout_s: float) -> Job:
     """The job as it is when it ends, or after ``timeout_s``.
 
     Raises:
-        JobGoneError: its record went away meanwhile.
+        UnknownJobError, JobGoneError: there is no record, or it went away meanwhile.
         StoreUnavailableError: Redis did not answer.
     """
+    if timeout_s <= 0:
+        return store.get(job_id)
     due_s = time.monotonic() + timeout_s
-    if job.finished or timeout_s <= 0:
-        return job
-    with hub.subscribe(job.id) as reader:
-        while (left_s := due_s - time.monotonic()) > 0 and not reader.closed:
+    # What happens after the first look is delivered, so the stream need not be read for what was.
+    with hub.subscribe(job_id, caught_up=True) as reader:
+        job = store.get(job_id)
+        while not job.finished:
+            left_s = due_s - time.monotonic()
+            if left_s <= 0 or reader.closed:
+                return store.get(job_id)
             events = reader.take(min(left_s, LOOK_S))
             if not events or any(event.kind == _DONE for event in events):
-                job = store.get(job.id)
-                if job.finished:
-                    return job
-    return store.get(job.id)
+                job = store.get(job_id)
+    return job
 
 
 def _running_only(events: Sequence[Event]) -> list[Event]:

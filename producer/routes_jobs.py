@@ -39,8 +39,7 @@ def add_jobs(api: Api, front: Front) -> None:
     """Serve what reads jobs."""
 
     def read(job_id: str, wait: Wait) -> Job:
-        job = front.store.get(require_id(job_id))
-        return wait_for_end(front.store, front.hub, job, wait.seconds or 0.0)
+        return wait_for_end(front.store, front.hub, require_id(job_id), wait.seconds or 0.0)
 
     @api.operation(
         "GET",

@@ -85,8 +85,10 @@ def add_submit(api: Api, front: Front) -> None:
 
 
 def _wait(front: Front, job: Job, seconds: float | None) -> Job:
+    if job.finished or not seconds:
+        return job
     try:
-        return wait_for_end(front.store, front.hub, job, seconds or 0.0)
+        return wait_for_end(front.store, front.hub, job.id, seconds)
     except StoreReplacedError:
         raise  # nothing will ever run it
     except StoreUnavailableError:

@@ -10,7 +10,7 @@ import structlog
 
 from contract.errors import StoreUnavailableError
 from contract.job import Event
-from contract.store import JobStore, WakeUps
+from contract.store import EVENTS_AT_ONCE, JobStore, WakeUps
 
 FROM_START = "0-0"
 #: Entries kept for a reader that is slower than its job; beyond it, the reader reads again.
@@ -18,7 +18,8 @@ MAX_QUEUED = 256
 #: Followed jobs are read this often even if nothing rang, in case a ring was missed.
 QUIET_SWEEP_S = 1.0
 BUSY_SWEEP_S = 5.0
-_MAX_JOBS_A_READ = 500
+#: Jobs that are read in one go: the process does nothing else while it takes an answer apart.
+_MAX_JOBS_A_READ = 100
 _MAX_RINGS_A_READ = 64
 
 _log = structlog.get_logger()
@@ -38,13 +39,13 @@ class Subscription:
     its memory is bounded.
     """
 
-    def __init__(self, hub: "EventHub", job_id: str, after: str) -> None:
+    def __init__(self, hub: "EventHub", job_id: str, after: str, *, lagging: bool) -> None:
         self.job_id = job_id
         self.last_id = after
         self._hub = hub
         self._news = threading.Condition()
         self._queue: deque[Event] = deque()
-        self._lagging = True
+        self._lagging = lagging
         self.closed = False
 
     @property
@@ -131,9 +132,14 @@ class EventHub:
         self.closing = threading.Event()
 
     @contextmanager
-    def subscribe(self, job_id: str, after: str = FROM_START) -> Iterator[Subscription]:
-        """Follow a job for the length of a block."""
-        reader = Subscription(self, job_id, after)
+    def subscribe(
+        self, job_id: str, after: str = FROM_START, *, caught_up: bool = False
+    ) -> Iterator[Subscription]:
+        """Follow a job for the length of a block.
+
+        ``caught_up``: what is in its stream by now is of no interest.
+        """
+        reader = Subscription(self, job_id, after, lagging=not caught_up)
         with self._lock:
             self._feeds.setdefault(job_id, _Feed(after)).readers.add(reader)
             if self._thread is None:
@@ -153,10 +159,12 @@ class EventHub:
     def read(self, job_id: str, after: str) -> list[Event]:
         """Everything in a job's stream behind ``after``. Raises StoreUnavailableError."""
         found: list[Event] = []
-        while part := self._store.read_events({job_id: after})[job_id]:
+        while True:
+            part = self._store.read_events({job_id: after})[job_id]
             found += part
+            if len(part) < EVENTS_AT_ONCE:
+                return found
             after = part[-1].id
-        return found
 
     def close(self) -> None:
         """Let every reader end, now; the process is about to."""
@@ -200,8 +208,8 @@ class EventHub:
             return [reader for feed in self._feeds.values() for reader in feed.readers]
 
     def _followed(self, rung: Collection[str] | None) -> list[str]:
-        with self._lock:
-            return [job_id for job_id in self._feeds if rung is None or job_id in rung]
+        with self._lock:  # of both, the rung ones are few
+            return [i for i in rung if i in self._feeds] if rung is not None else list(self._feeds)
 
     def _deliver(self, job_ids: list[str]) -> None:
         for start in range(0, len(job_ids), _MAX_JOBS_A_READ):

@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -68,7 +69,8 @@ class Worker:
         self._served = {
             queue: self._open(queue, version) for queue, version in self._versions.items()
         }
-        self._store = make_store(connection, settings, self.id)
+        most = max(served.slots for served in self._served.values())
+        self._store = make_store(connection, replace(settings, slots=most), self.id)
         self._hints = HintPublisher(settings)
         self._reaper = Reaper(ReapStore(connection, settings), self._hints)
         self._leases = LeaseKeeper(
@@ -155,19 +157,21 @@ class Worker:
         return gpu
 
     def _open(self, queue: str, version: ModelVersion) -> Served:
-        slots = self._settings.slots
         device = "cpu" if self._gpu is None else "cuda:0"  # the only one that CUDA sees
         engine = self._open_engine(
-            version, slots=slots, threads=self._settings.threads, device=device
+            version,
+            slots=self._settings.slots,
+            threads=self._settings.threads,
+            device=device,
         )
-        return Served(queue=queue, engine=engine, slots=slots)
+        return Served(queue=queue, engine=engine, slots=engine.slots)
 
     def _abandon(self, unfit: Unfit) -> None:
         self._leases.state = "draining"
         abandon_process(unfit.reason, last_words=lambda: self._store.abandon(unfit.cause))
 
     def _register(self) -> None:
-        self._store.register(
+        lacking = self._store.register(
             queues={
                 queue: {"model": v.name, "version": v.version, "digest": v.digest}
                 for queue, v in self._versions.items()
@@ -180,6 +184,8 @@ class Worker:
             state=self._leases.state,
         )
         _log.info("worker.registered", worker=self.id, device=self.device)
+        for queue, hints in lacking.items():
+            self._hints.publish(queue, hints)
 
     def _on_stopping(self, **_: Any) -> None:
         _log.info("worker.draining", worker=self.id, grace_s=self._settings.drain_s)

@@ -2,8 +2,7 @@
 
 import threading
 import uuid
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,15 +17,19 @@ from contract.errors import (
 )
 from contract.job import Claim
 from contract.queues import HintPublisher
-from contract.store import AttemptStore, ClaimBlocked
+from contract.store import AttemptStore, ClaimBlocked, Finished, TokenEvent
 from workers.engine import Engine
 from workers.leases import Lease, LeaseKeeper
 from workers.outputs import Answer, answer, seed_of
 from workers.publisher import TokenPublisher
+from workers.slots import Slot, Slots
 
 T = TypeVar("T")
 
 _PATIENCE_S = 0.3
+
+#: The queues that a claim asked for, and what came of it.
+Ended = tuple[Sequence[str], Finished]
 
 _log = structlog.get_logger(__name__)
 
@@ -41,11 +44,7 @@ class Served:
 
 
 class Executor:
-    """Runs what hints announce, as far as there are slots.
-
-    A hint that finds no room, or only jobs that must not join the present batch, is owed: it goes
-    back to the queue when a job ends. Hints are anonymous, so any of them will do.
-    """
+    """Runs jobs as long as there are some, in as many slots as hints have woken."""
 
     def __init__(
         self,
@@ -59,25 +58,21 @@ class Executor:
         self._store = store
         self._leases = leases
         self._publisher = publisher
-        self._hints = hints
-        self._lock = threading.Lock()
-        self._running: Counter[str] = Counter()
-        self._owed: Counter[str] = Counter()
+        self._slots = Slots({q: each.slots for q, each in served.items()}, hints.publish)
         self._draining = threading.Event()
         self._over = threading.Event()  # the grace time of a drain
 
     def run_next(self, queue: str) -> None:
-        """Serve one hint of ``queue``: run the best job there is, to its end."""
-        claim = self._claim(queue)
-        if claim is None:
+        """Serve one hint of ``queue``: run the best job, and then the next, until none waits."""
+        slot = self._slots.enter(queue)
+        if slot is None:
             return
         try:
-            with self._leases.hold(claim) as lease:
-                if self._over.is_set():
-                    lease.give_up()  # it was not held yet when the others were
-                self._run(claim, lease)
+            claim = self._claim(slot)
+            while claim is not None:
+                claim = self._serve(claim, slot)
         finally:
-            self._free(claim.queue)
+            self._slots.leave(slot)
 
     def drain(self, grace_s: float) -> None:
         """Claim nothing more; let jobs finish for ``grace_s``, then give the rest back."""
@@ -92,60 +87,58 @@ class Executor:
         for lease in self._leases.held:
             lease.give_up()
 
-    def _claim(self, queue: str) -> Claim | None:
-        nonce, again = uuid.uuid4().hex, False
-        while True:
+    def _serve(self, claim: Claim, slot: Slot) -> Claim | None:
+        """Run a job to its end; returns the next one for its slot."""
+        with self._leases.hold(claim) as lease:
+            if self._over.is_set():
+                lease.give_up()  # it was not held yet when the others were
+            ended = self._run(claim, lease, slot)
+        return self._claim(slot) if ended is None else self._follow(slot, *ended)
+
+    def _claim(self, slot: Slot) -> Claim | None:
+        nonce, delayed = uuid.uuid4().hex, False
+        while not self._must_stop():
+            queues = self._slots.open_to(slot)
             try:
-                return self._claim_once(queue, nonce, again)
+                claim = self._store.claim(queues, nonce)
+            except ClaimBlocked:
+                return self._follow(slot, queues, Finished(stored=True, blocked=True))
             except StoreUnavailableError as error:
                 # The claim may have been made all the same, and only its nonce can tell: the job
                 # would wait for the end of a lease that nobody renews.
-                if not again:
-                    _log.warning("claim.delayed", queue=queue, error=error.detail)
-                again = True
-            if self._draining.wait(_PATIENCE_S):
-                return None
+                if not delayed:
+                    _log.warning("claim.delayed", queue=slot.queue, error=error.detail)
+                delayed = True
+                if self._draining.wait(_PATIENCE_S):
+                    return None
+            else:
+                return self._follow(slot, queues, Finished(stored=True, following=claim))
+        return None
 
-    def _claim_once(self, queue: str, nonce: str, again: bool) -> Claim | None:
-        with self._lock:  # a slot must not be promised twice
-            if self._draining.is_set() or self._failed():
-                return None
-            room = [q for q, s in self._served.items() if self._running[q] < s.slots]
-            if queue not in room and not again:
-                self._owe(queue)
-                return None
-            try:
-                claim = self._store.claim(room, nonce)
-            except ClaimBlocked:
-                self._owe(queue)
-                return None
-            if claim is not None:
-                self._running[claim.queue] += 1
-                _log.info("job.claimed", job=claim.job_id, attempt=claim.attempt)
-            return claim
+    def _must_stop(self) -> bool:
+        """Whether nothing may be claimed any more.
 
-    def _failed(self) -> bool:
-        """Whether this process is about to go, and would take with it whatever it claims."""
-        return any(served.engine.failure is not None for served in self._served.values())
+        A process whose engine failed is about to go, and would take with it what it claims.
+        """
+        failed = any(served.engine.failure is not None for served in self._served.values())
+        return failed or self._draining.is_set()
 
-    def _owe(self, queue: str) -> None:
-        self._owed[queue] = min(self._owed[queue] + 1, self._served[queue].slots)
+    def _follow(self, slot: Slot, queues: Sequence[str], done: Finished) -> Claim | None:
+        """The job that was claimed for ``slot`` out of ``queues``, if any."""
+        claim = done.following
+        if claim is not None:
+            _log.info("job.claimed", job=claim.job_id, attempt=claim.attempt)
+            self._slots.took(slot, claim.queue)
+        elif done.blocked:
+            self._slots.owe(slot)
+        else:
+            self._slots.found_none(queues)
+        return claim
 
-    def _free(self, queue: str) -> None:
-        with self._lock:
-            self._running[queue] -= 1
-            due = {
-                q: max(min(owed, self._served[q].slots - self._running[q]), 0)
-                for q, owed in self._owed.items()
-            }
-            self._owed.subtract(due)
-        for name, count in due.items():
-            if count > 0:
-                self._hints.publish(name, count)
-
-    def _run(self, claim: Claim, lease: Lease) -> None:
+    def _run(self, claim: Claim, lease: Lease, slot: Slot) -> Ended | None:
+        """Run a job. Of one that ends well, what was claimed together with its end."""
         try:
-            done = self._generate(claim, lease)
+            done, last = self._generate(claim, lease)
         except RunCancelledError:
             if lease.given_up and not lease.lost:
                 released = self._persist(claim, lambda: self._store.release(claim))
@@ -160,27 +153,41 @@ class Executor:
         except MillraceError as error:
             self._fail(claim, error)
         except Exception as error:  # noqa: BLE001 (the one outer edge of a job)
-            _log.exception("job.crashed", job=claim.job_id, attempt=claim.attempt)
-            self._fail(claim, EngineError(f"the worker failed: {type(error).__name__}"))
+            _log.error("job.crashed", job=claim.job_id, attempt=claim.attempt, exc_info=error)
+            self._fail(claim, EngineError(f"the job crashed with {type(error).__name__}"))
         else:
-            stored = self._persist(
-                claim, lambda: self._store.finish(claim, done.output, done.usage)
-            )
-            event = "job.completed" if stored else "job.fenced"
-            _log.info(event, job=claim.job_id, attempt=claim.attempt, **done.usage)
+            return self._finish(claim, slot, done, last)
+        return None
 
-    def _generate(self, claim: Claim, lease: Lease) -> Answer:
+    def _generate(self, claim: Claim, lease: Lease) -> tuple[Answer, TokenEvent | None]:
         engine = self._served[claim.queue].engine
         request = engine.prompt(claim.input, claim.parameters, seed=seed_of(claim))
         stream = self._publisher.open(claim)
         try:
             run = engine.submit(request, on_text=stream.write)
+            stream.follow(run)
             lease.attach(run)
             result = run.result()
-            self._publisher.flush()
+            last = self._publisher.rest(stream)
         finally:
             self._publisher.close(stream)
-        return answer(claim, result)
+        return answer(claim, result), last
+
+    def _finish(
+        self, claim: Claim, slot: Slot, done: Answer, last: TokenEvent | None
+    ) -> Ended | None:
+        nonce = uuid.uuid4().hex
+
+        def finish() -> Ended:
+            queues = [] if self._must_stop() else self._slots.open_to(slot)
+            return queues, self._store.finish_and_claim(
+                claim, done.output, done.usage, last=last, queues=queues, nonce=nonce
+            )
+
+        ended = self._persist(claim, finish)
+        event = "job.completed" if ended is not None and ended[1].stored else "job.fenced"
+        _log.info(event, job=claim.job_id, attempt=claim.attempt, **done.usage)
+        return ended
 
     def _fail(self, claim: Claim, error: MillraceError) -> None:
         outcome = self._persist(claim, lambda: self._store.fail(claim, error))

@@ -8,7 +8,8 @@ import structlog
 
 from contract.errors import StoreUnavailableError
 from contract.job import Claim
-from contract.store import AttemptStore
+from contract.store import AttemptStore, TokenEvent
+from workers.engine import Run
 
 _INTERVAL_S = 0.03
 _PATIENCE_S = 0.5
@@ -17,24 +18,43 @@ _log = structlog.get_logger(__name__)
 
 
 class TokenStream:
-    """The text of one attempt that waits to be published. Written by the engine's thread."""
+    """The text of one attempt that waits to be published. Written by the engine's thread.
 
-    def __init__(self, claim: Claim, ready: threading.Event) -> None:
+    Args:
+        ready: set when there is text.
+        hurry: set when that is the first.
+    """
+
+    def __init__(self, claim: Claim, ready: threading.Event, hurry: threading.Event) -> None:
         self.claim = claim
         self._ready = ready
+        self._hurry = hurry
         self._lock = threading.Lock()
         self._pieces: list[str] = []
         self._offset = 0
         self._tokens = 0
+        self._run: Run[Any, Any] | None = None
+
+    def follow(self, run: Run[Any, Any]) -> None:
+        """Let it be known whose text this is."""
+        self._run = run
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more will come; what is still here goes out with the job's end."""
+        return self._run is not None and self._run.done
 
     def write(self, text: str, completion_tokens: int) -> None:
         """Add a piece of text; the engine's ``on_text``."""
         with self._lock:
+            first = not (self._pieces or self._offset)
             self._pieces.append(text)
             self._tokens = completion_tokens
         self._ready.set()
+        if first:
+            self._hurry.set()
 
-    def take(self) -> tuple[str, int, str, dict[str, Any], int] | None:
+    def take(self) -> TokenEvent | None:
         """What was written since the last call, as an event of PUBLISH."""
         with self._lock:
             text = "".join(self._pieces)
@@ -52,12 +72,21 @@ class TokenPublisher:
 
     Args:
         on_lost: told of jobs and attempts that no longer hold, for which nothing was written.
+        interval_s: from one call to the next, unless a job has its first text.
     """
 
-    def __init__(self, store: AttemptStore, on_lost: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        store: AttemptStore,
+        on_lost: Callable[[str, int], None],
+        *,
+        interval_s: float = _INTERVAL_S,
+    ) -> None:
         self._store = store
         self._on_lost = on_lost
+        self._interval_s = interval_s
         self._ready = threading.Event()
+        self._hurry = threading.Event()
         self._stopped = threading.Event()
         self._impatient = threading.Event()
         self._lock = threading.Lock()  # one flush at a time keeps each stream in order
@@ -73,6 +102,7 @@ class TokenPublisher:
         self._stopped.set()
         self._impatient.set()
         self._ready.set()
+        self._hurry.set()
         self._thread.join(timeout=3)
 
     def give_up(self) -> None:
@@ -81,22 +111,28 @@ class TokenPublisher:
 
     def open(self, claim: Claim) -> TokenStream:
         """A stream for the text of a new attempt."""
-        stream = TokenStream(claim, self._ready)
+        stream = TokenStream(claim, self._ready, self._hurry)
         self._streams[claim.job_id] = stream
         return stream
 
+    def rest(self, stream: TokenStream) -> TokenEvent | None:
+        """What a stream that ended still has, when all before it is written.
+
+        A server that is away is waited for: streams keep growing meanwhile and lose nothing.
+        """
+        with self._lock:
+            return stream.take()
+
     def close(self, stream: TokenStream) -> None:
-        """Forget a stream; what it still has is dropped (see :meth:`flush`)."""
+        """Forget a stream; what it still has is dropped."""
         if self._streams.get(stream.claim.job_id) is stream:
             del self._streams[stream.claim.job_id]
 
-    def flush(self) -> None:
-        """Publish what every stream has, and return when it is written.
-
-        A server that is away is waited for: the streams keep growing meanwhile and lose nothing.
-        """
+    def _flush(self) -> None:
+        """Publish what every stream has, and return when it is written."""
         with self._lock:
-            events = [e for s in list(self._streams.values()) if (e := s.take()) is not None]
+            going_on = [stream for stream in list(self._streams.values()) if not stream.ended]
+            events = [event for stream in going_on if (event := stream.take()) is not None]
             delayed = False
             while events and not self._stopped.is_set():
                 try:
@@ -114,9 +150,10 @@ class TokenPublisher:
                 return
 
     def _run(self) -> None:
-        # The first token of a quiet moment goes out at once, later ones at the interval.
+        # The first text of a job goes out at once, with what others have; else the interval holds.
         while not self._stopped.is_set():
             self._ready.wait()
             self._ready.clear()
-            self.flush()
-            self._stopped.wait(_INTERVAL_S)
+            self._hurry.clear()
+            self._flush()
+            self._hurry.wait(self._interval_s)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from contract.errors import MillraceError
@@ -15,6 +16,22 @@ _FIRST_BACKOFF_MS = 1000
 
 class ClaimBlocked(Exception):  # noqa: N818 - an answer, not an error
     """Jobs wait, but not for a batch such as this worker runs now; ask again when it shrinks."""
+
+
+#: Text on its way to a job's readers: job, attempt, kind, data, completion tokens so far.
+TokenEvent = tuple[str, int, str, Mapping[str, Any], int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """What FINISH did: whether it stored the result, and what the slot that ended has to do next.
+
+    ``following`` is None when no job waits, none was asked for, or the claim was ``blocked``.
+    """
+
+    stored: bool
+    following: Claim | None = None
+    blocked: bool = False
 
 
 class AttemptStore:
@@ -45,8 +62,8 @@ class AttemptStore:
         models: Sequence[Mapping[str, Any]],
         slots: int,
         state: str,
-    ) -> None:
-        """Enter the registry.
+    ) -> dict[str, int]:
+        """Enter the registry; returns how many hints each queue lacks, now that it has more slots.
 
         ``queues`` maps each queue to its {model, version, digest}; ``models`` are the rows that
         readers see, with the ``queue`` and ``slots`` of each.
@@ -62,9 +79,10 @@ class AttemptStore:
             **{f"slots:{model['queue']}": model["slots"] for model in models},
         }
         fields = [part for item in row.items() for part in item]
-        self._connection.run(
+        lacking = self._connection.run(
             "register", self.worker_id, self._lease_ms, len(queues), *described, *fields
         )
+        return dict(zip(queues, lacking, strict=True))
 
     def unregister(self, queues: Iterable[str]) -> None:
         """Leave the registry in order."""
@@ -81,17 +99,7 @@ class AttemptStore:
         )
         if answer[0] == "blocked":
             raise ClaimBlocked
-        if answer[0] == "empty":
-            return None
-        _, job_id, attempt, queue, task, asked, parameters = answer
-        return Claim(
-            job_id=job_id,
-            attempt=int(attempt),
-            queue=queue,
-            task=task,
-            input=json.loads(asked),
-            parameters=json.loads(parameters),
-        )
+        return _claim_of(answer)
 
     def beat(
         self, *, state: str, queues: Sequence[str], held: Sequence[tuple[str, int]]
@@ -103,25 +111,44 @@ class AttemptStore:
         )
         return answer[0] == 1, set(answer[1:])
 
-    def publish(self, events: Sequence[tuple[str, int, str, Mapping[str, Any], int]]) -> set[str]:
-        """Append (job, attempt, kind, data, completion tokens so far); returns lost jobs."""
+    def publish(self, events: Sequence[TokenEvent]) -> set[str]:
+        """Append to streams; returns lost jobs."""
         flat = [
             part
             for job_id, attempt, kind, data, tokens in events
-            for part in (job_id, attempt, kind, json.dumps(data, ensure_ascii=False), tokens)
+            for part in (job_id, attempt, kind, _dumps(data), tokens)
         ]
         return set(self._connection.run("publish", self.worker_id, *flat))
 
     def finish(self, claim: Claim, output: Mapping[str, Any], usage: Mapping[str, int]) -> bool:
         """Store the result; False when the attempt no longer holds the job."""
+        return self.finish_and_claim(claim, output, usage, last=None, queues=(), nonce="").stored
+
+    def finish_and_claim(
+        self,
+        claim: Claim,
+        output: Mapping[str, Any],
+        usage: Mapping[str, int],
+        *,
+        last: TokenEvent | None,
+        queues: Sequence[str],
+        nonce: str,
+    ) -> Finished:
+        """Store the result behind the ``last`` text, and claim as :meth:`claim` does, in one call.
+
+        Without ``queues`` nothing is claimed.
+        """
         s = self._settings
-        return bool(
-            self._connection.run(
-                "finish", self.worker_id, claim.job_id, claim.attempt,
-                json.dumps(output, ensure_ascii=False), json.dumps(usage), self._ttl_ms,
-                int(s.cache_ttl_s * 1000), s.cache_max_entries,
-            )
+        data, tokens = ("", 0) if last is None else (_dumps(last[3]), last[4])
+        stored, *claimed = self._connection.run(
+            "finish", self.worker_id, claim.job_id, claim.attempt, _dumps(output),
+            json.dumps(usage), self._ttl_ms, int(s.cache_ttl_s * 1000), s.cache_max_entries,
+            data, tokens, nonce, self._lease_ms, self._few, *queues,
         )  # fmt: skip
+        answer = claimed[0] if claimed else ["empty"]
+        return Finished(
+            stored=stored == 1, following=_claim_of(answer), blocked=answer[0] == "blocked"
+        )
 
     def fail(self, claim: Claim, error: MillraceError) -> str:
         """Record that the attempt raised: 'retrying', 'failed', 'dead' or 'fenced'."""
@@ -139,3 +166,23 @@ class AttemptStore:
     def abandon(self, cause: str) -> bool:
         """Say why this process is about to end; False when it was missed long ago."""
         return bool(self._connection.run("abandon", self.worker_id, self._lease_ms, cause))
+
+
+def _claim_of(answer: Sequence[Any]) -> Claim | None:
+    if answer[0] != "claimed":
+        return None
+    _, job_id, attempt, queue, task, priority, run = answer
+    asked = json.loads(run)
+    return Claim(
+        job_id=job_id,
+        attempt=int(attempt),
+        queue=queue,
+        task=task,
+        input=asked["input"],
+        parameters=asked["parameters"],
+        priority=int(priority),
+    )
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -38,6 +38,7 @@ KINDS: Mapping[str, str] = {
     "orphan": "a set names a job that has no record",
     "stray": "a set names a job whose record says that it is not there",
     "stream_orphan": "a stream of events has no record",
+    "input_orphan": "an input has no record",
     "idempotency": "an idempotency key stands for a job that never was (the ids are digests)",
     "leader_stale": "a fingerprint is led by a job that cannot answer for it",
     "worker_unlisted": "a worker that is not registered has left something",

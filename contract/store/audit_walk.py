@@ -32,14 +32,14 @@ SETS: Mapping[keys.Key, tuple[frozenset[JobState], str]] = {
 }
 
 #: Families whose keys end by themselves.
-_ENDLESS = ("none", keys.UNTIL_REAPED, keys.EVENTS.ttl, keys.JOB.ttl)
+_ENDLESS = ("none", keys.UNTIL_REAPED, keys.EVENTS.ttl, keys.INPUT.ttl, keys.JOB.ttl)
 MORTAL = frozenset(family for family in keys.ALL if family.ttl not in _ENDLESS)
 
 #: Families whose keys say, by being there, that something else is.
 TELLING = frozenset(
     {
-        keys.EVENTS, keys.FOLLOWING, keys.JOB, keys.LEADER, keys.PENDING, keys.RETRYING,
-        keys.RUNNING, keys.SERVING, keys.SUSPECTS,
+        keys.EVENTS, keys.FOLLOWING, keys.INPUT, keys.JOB, keys.LEADER, keys.PENDING,
+        keys.RETRYING, keys.RUNNING, keys.SERVING, keys.SUSPECTS,
     }
 )  # fmt: skip
 

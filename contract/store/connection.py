@@ -2,8 +2,9 @@
 
 import errno
 import queue
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from typing import Any
@@ -100,10 +101,7 @@ class Connection:
             else Sentinels(self._address.hosts, self._address.primary)
         )
         self.redis = self.open(None)
-        library = lua_functions() + _source("prelude")
-        self._scripts = {
-            name: self.redis.register_script(library + _source(name)) for name in _names()
-        }
+        self._scripts = {name: self.redis.register_script(_script(name)) for name in _names()}
         self.identity = StoreIdentity(self.run)
 
     def open(self, name: str | None) -> "redis.Redis":
@@ -159,6 +157,37 @@ class Connection:
         with translated():
             return self._scripts[script](args=[_plain(a) for a in arguments])
 
+    def run_many(
+        self, calls: Sequence[tuple[str, Sequence[Any]]], *, replicas: int, timeout_s: float
+    ) -> tuple[list[Any], int]:
+        """Call scripts one after another in one round trip; with ``replicas``, wait for them too.
+
+        Returns:
+            The answer of each call, or the StoreUnavailableError that it met; and how many replicas
+            had all of it within ``timeout_s``.
+
+        Raises:
+            StoreUnavailableError: Redis did not answer.
+        """
+        with translated():
+            pipeline = self.redis.pipeline(transaction=False)
+            for _ in range(2):
+                for script, arguments in calls:
+                    sha = self._scripts[script].sha
+                    pipeline.evalsha(sha, 0, *(_plain(each) for each in arguments))
+                if replicas:  # see run_replicated
+                    pipeline.publish(keys.BARRIER(), "")
+                    pipeline.wait(replicas, int(timeout_s * 1000))
+                answers: list[Any] = pipeline.execute(raise_on_error=False)
+                if not any(isinstance(each, NoScriptError) for each in answers):
+                    break
+                for script in {script for script, _ in calls}:
+                    self.redis.script_load(self._scripts[script].script)
+            if replicas and isinstance(answers[-1], Exception):
+                raise answers[-1]
+        reached = int(answers[-1]) if replicas else 0
+        return [_answer_or_error(each) for each in answers[: len(calls)]], reached
+
     def run_replicated(
         self, script: str, *arguments: Any, replicas: int, timeout_s: float
     ) -> tuple[Any, int]:
@@ -190,14 +219,37 @@ class Connection:
             return answers[0], int(answers[2])
 
 
+def _answer_or_error(answer: Any) -> Any:
+    if not isinstance(answer, Exception):
+        return answer
+    try:
+        with translated():
+            raise answer
+    except StoreUnavailableError as error:
+        return error
+
+
 def _plain(argument: Any) -> Any:
     return "" if argument is None else argument
 
 
 def _names() -> list[str]:
     files = resources.files("contract.store").joinpath("lua").iterdir()
-    return [f.name[:-4] for f in files if f.name.endswith(".lua") and f.name != "prelude.lua"]
+    return [f.name[:-4] for f in files if f.name.endswith(".lua")]
 
 
-def _source(name: str) -> str:
-    return resources.files("contract.store").joinpath("lua", f"{name}.lua").read_text("utf-8")
+def _script(name: str) -> str:
+    """A whole script: the keys, the prelude, the parts that it names, and then itself.
+
+    It runs as a function, so that whoever follows a job that it touched can be woken at its end.
+    """
+    body = _source(name)
+    named = re.search(r"^-- PARTS +(.+)$", body, re.MULTILINE)
+    parts = ["prelude", *(named[1].split(", ") if named else [])]
+    library = [_source(f"parts/{part}") for part in parts]
+    whole = f"local function script()\n{body}end\nlocal answer = script()\nring()\nreturn answer\n"
+    return lua_functions() + "".join(library) + whole
+
+
+def _source(path: str) -> str:
+    return resources.files("contract.store").joinpath("lua", f"{path}.lua").read_text("utf-8")

@@ -44,6 +44,8 @@ class StoreIdentity:
         self._replaced = False
         self.refusal = ""
         """Why Redis answers but takes no write, as of the last look: no memory, no disk; or ""."""
+        self.reaped_ms_ago: int | None = None
+        """When a reaper last did its work, as of the last look; None: never."""
 
     @property
     def seen(self) -> Seen:
@@ -65,8 +67,9 @@ class StoreIdentity:
         return self._ask(self._seen, "")
 
     def _ask(self, before: Seen, new_id: str) -> bool:
-        found, sequence, refusal = self._run("identify", new_id)
+        found, sequence, refusal, reaped_ms_ago = self._run("identify", new_id)
         self._note_refusal(refusal)
+        self.reaped_ms_ago = None if reaped_ms_ago == "" else int(reaped_ms_ago)
         return self.note(before, found, sequence)
 
     def _note_refusal(self, refusal: str) -> None:

@@ -1,19 +1,15 @@
 """The store as a producer sees it: submit, read, cancel, redrive."""
 
 import json
-import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contract import keys
 from contract.errors import (
-    IdempotencyConflictError,
+    JobGoneError,
+    MillraceError,
     NotDeadError,
-    NotReplicatedError,
-    NoWorkerError,
-    QueueFullError,
-    StoreUnavailableError,
     UnknownJobError,
 )
 from contract.job import (
@@ -27,12 +23,12 @@ from contract.job import (
     WorkerRecord,
 )
 from contract.settings import Settings
-from contract.store import rows
+from contract.store import rows, submits
 from contract.store.channels import WakeUps
 from contract.store.connection import Connection, translated
 
-_REPLICAS_TIMEOUT_S = 1.0
-_MAX_RETRY_AFTER_S = 120  # above it the openai client does not retry at all
+#: Entries of one stream that are read in one go.
+EVENTS_AT_ONCE = 1000
 
 
 class JobStore:
@@ -79,39 +75,20 @@ class JobStore:
         s = self._settings
         identity = self.connection.identity
         known = identity.known()
-        answer = self._promise(
-            "submit", new.id, new.queue, new.model, new.model_version, new.digest, new.task,
-            _dumps(new.input), _dumps(new.parameters), new.priority, _dumps(new.metadata),
-            None if new.deadline_s is None else int(new.deadline_s * 1000),
-            new.fingerprint if s.cache_ttl_s > 0 else None,
-            new.idempotency_key, new.body_sha256, s.max_backlog, self._ttl_ms,
-            int(s.require_worker), self._lease_ms, known.id,
-        )  # fmt: skip
-        match answer[0]:
-            case "replaced":
-                identity.require()
-                raise StoreUnavailableError("Redis was another store for a moment")
-            case "recorded":
-                if answer[3]:
-                    identity.note(known, known.id, int(answer[3]))
-                return Submission(
-                    job=self.get(answer[1]), replayed=False, wants_hint=answer[2] == 1
-                )
-            case "replayed":
-                return Submission(job=self.get(answer[1]), replayed=True, wants_hint=False)
-            case "conflict":
-                raise IdempotencyConflictError(
-                    "this Idempotency-Key was used with another request body; use a new key"
-                )
-            case "no_worker":
-                raise NoWorkerError(f"no worker serves {new.model}; try again when one is up")
-        full = f"{answer[1]} jobs wait for {new.model}, the limit is {s.max_backlog}"
-        if answer[1] < s.max_backlog:
-            full += "; the places left are held for clients who were told to come back now"
-        raise QueueFullError(
-            full,
-            retry_after_s=_retry_after_s(answer[2]),
-        )
+        arguments = submits.arguments(new, s, known.id, with_output=True)
+        answer = self._promise("submit", *arguments)
+        return submits.outcome(answer, new, s, identity, known)
+
+    def submit_many(self, news: Sequence[NewJob]) -> list[Submission | MillraceError]:
+        """Record jobs, ``SUBMITS_AT_ONCE`` in one round trip, each as :meth:`submit` does.
+
+        The jobs are without their output. When Redis fails on one, those of later round trips
+        are not tried, since it would keep the caller waiting for each.
+
+        Returns:
+            In the same order what became of each: recorded, or the error that submit raises.
+        """
+        return submits.submit_many(self.connection, self._settings, news)
 
     def _promise(self, script: str, *arguments: Any) -> Any:
         """Call SUBMIT or CANCEL, and wait for as many replicas as MILLRACE_MIN_REPLICAS asks."""
@@ -119,27 +96,35 @@ class JobStore:
         if wanted == 0:
             return self.connection.run(script, *arguments)
         answer, reached = self.connection.run_replicated(
-            script, *arguments, replicas=wanted, timeout_s=_REPLICAS_TIMEOUT_S
+            script, *arguments, replicas=wanted, timeout_s=submits.REPLICAS_TIMEOUT_S
         )
         refused = isinstance(answer, list) and answer[0] not in ("recorded", "replayed")
         if reached < wanted and not refused and answer is not None:
-            raise NotReplicatedError(
-                f"{reached} replicas have it, {wanted} must: repeat the request, a submit with its"
-                " Idempotency-Key"
-            )
+            raise submits.too_few(reached, wanted)
         return answer
 
     def get(self, job_id: str) -> Job:
         """One job. Raises UnknownJobError, JobGoneError, StoreReplacedError."""
         try:
-            return rows.job(job_id, self._view([job_id])[0])
+            return rows.job(job_id, self._view([job_id], with_output=True)[0])
         except UnknownJobError:
             self.connection.identity.require()  # a store that lost its jobs must not deny them
             raise
 
-    def _view(self, job_ids: list[str]) -> list[Any]:
-        arguments = [self._lease_ms, len(rows.FIELDS), *rows.FIELDS, *job_ids]
-        found: list[Any] = self.connection.run("view", *arguments)
+    def get_many(self, job_ids: Sequence[str]) -> list[Job | MillraceError]:
+        """Many jobs by one call; for one that is not there, the error that :meth:`get` raises."""
+        found: list[Job | MillraceError] = []
+        for job_id, row in zip(job_ids, self._view(job_ids, with_output=True), strict=True):
+            try:
+                found.append(rows.job(job_id, row))
+            except (UnknownJobError, JobGoneError) as error:
+                found.append(error)
+        if any(isinstance(each, UnknownJobError) for each in found):
+            self.connection.identity.require()
+        return found
+
+    def _view(self, job_ids: Sequence[str], *, with_output: bool) -> list[Any]:
+        found: list[Any] = self.connection.run("view", self._lease_ms, int(with_output), *job_ids)
         return found
 
     def list_jobs(
@@ -177,7 +162,7 @@ class JobStore:
                 break
             top = f"({ids[-1][1]:.0f}"
             names = [name for name, _ in ids]
-            for name, row in zip(names, self._view(names), strict=True):
+            for name, row in zip(names, self._view(names, with_output=False), strict=True):
                 if isinstance(row, list):
                     job = rows.job(name, row)
                     if model is None or job.model == model:
@@ -203,16 +188,26 @@ class JobStore:
         return job
 
     def read_events(self, wanted: Mapping[str, str]) -> dict[str, list[Event]]:
-        """Entries behind the given stream ids ("0-0": all), at most 1,000 a job; one round trip."""
+        """Entries behind the given stream ids ("0-0": all) in one round trip.
+
+        There are at most ``EVENTS_AT_ONCE`` of a job.
+
+        A job that waits has no stream yet, and one that was answered from the cache never has. So
+        the first event, and for such a job the last, are made from its record.
+        """
         with translated():
             pipeline = self.connection.redis.pipeline(transaction=False)
             for job_id, last in wanted.items():
-                pipeline.xrange(keys.EVENTS(job_id), min=f"({last}", count=1000)
-            answers = pipeline.execute()
-        return {
-            job_id: [rows.event(stream_id, fields) for stream_id, fields in entries]
-            for job_id, entries in zip(wanted, answers, strict=True)
-        }
+                if rows.is_early(last):  # before its stream, which then has all that it tells of
+                    pipeline.hmget(keys.JOB(job_id), rows.EARLY_FIELDS)
+                pipeline.xrange(keys.EVENTS(job_id), min=f"({last}", count=EVENTS_AT_ONCE)
+            answers = iter(pipeline.execute())
+        found = {}
+        for job_id, last in wanted.items():
+            record = next(answers) if rows.is_early(last) else None
+            entries = [rows.event(stream_id, fields) for stream_id, fields in next(answers)]
+            found[job_id] = rows.early_events(last, record, entries) if record else entries
+        return found
 
     def subscribe(self) -> WakeUps:
         """The ids of jobs whose streams grow, as they grow."""
@@ -262,12 +257,3 @@ class JobStore:
         with translated():
             counted: Any = self.connection.redis.hgetall(keys.COUNTERS())
         return {name: int(value) for name, value in sorted(counted.items())}
-
-
-def _dumps(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _retry_after_s(seconds: str) -> int:
-    """Whole seconds until there is room; 5 when no rate has been measured."""
-    return min(max(math.ceil(float(seconds)), 1), _MAX_RETRY_AFTER_S) if seconds else 5

@@ -92,7 +92,7 @@ def memory(lab: Lab) -> dict[str, float]:
     redis = lab.redis.client()
     info: Any = redis.info("memory")
     jobs = 0
-    for family in (keys.JOB, keys.EVENTS, keys.IDEMPOTENCY, keys.CACHE, keys.CLAIMED):
+    for family in (keys.JOB, keys.EVENTS, keys.IDEMPOTENCY, keys.CACHE, keys.CLAIMED, keys.INPUT):
         usages = redis.pipeline(transaction=False)
         for key in redis.scan_iter(family("*"), count=1000):
             usages.memory_usage(key, samples=0)

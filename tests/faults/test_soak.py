@@ -79,7 +79,7 @@ def test_faults_of_all_kinds_lose_nothing_and_leave_nothing_behind(
 def input_of(lab: Lab, job: str) -> str:
     """What the job asks, as it is stored."""
     redis: Any = lab.redis.client()
-    return str(redis.hget(keys.JOB(job), "input"))
+    return str(redis.get(keys.INPUT(job)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from contract.errors import StoreUnavailableError
 from contract.job import Claim, JobState
 from contract.queues import HintPublisher
 from contract.settings import Settings
-from contract.store import AttemptStore, Connection, JobStore
+from contract.store import AttemptStore, Connection, Finished, JobStore
 from tests.support.attempts import register
 from tests.support.jobs import QUEUE, new_job
 from workers.engine import GenerationRequest, GenerationResult, Run
@@ -173,11 +173,11 @@ def test_a_result_that_must_wait_for_redis_says_so_once(
 
         refusals = 0
 
-        def finish(self, claim: Claim, output: Any, usage: Mapping[str, int]) -> bool:
+        def finish_and_claim(self, *arguments: Any, **more: Any) -> Finished:
             if self.refusals < 3:
                 self.refusals += 1
                 raise StoreUnavailableError("no memory")
-            return super().finish(claim, output, usage)
+            return super().finish_and_claim(*arguments, **more)
 
     store = JobStore(connection, settings)
     job = store.submit(new_job()).job
@@ -190,3 +190,68 @@ def test_a_result_that_must_wait_for_redis_says_so_once(
     assert store.get(job.id).state is JobState.COMPLETED
     delayed = [line for line in said if line["event"] == "write.delayed"]
     assert [(line["job"], line["error"]) for line in delayed] == [(job.id, "no memory")]
+
+
+def test_a_slot_that_ends_a_job_takes_the_next_without_a_hint(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    store = JobStore(connection, settings)
+    jobs = [store.submit(new_job()).job.id for _ in range(10)]
+    rig = Rig(AttemptStore(connection, settings, "w1"), settings, "answers")
+    engines.append(rig.engine)
+    calls = script_calls(connection)
+    rig.executor.run_next(QUEUE)
+    # One to claim the first, and one for the end of each with the claim of the next.
+    assert script_calls(connection) - calls == 1 + len(jobs)
+    assert {store.get(job).state for job in jobs} == {JobState.COMPLETED}
+    assert connection.redis.llen(QUEUE) == 0
+
+
+def script_calls(connection: Connection) -> int:
+    """How often scripts were called since the server began."""
+    return int(connection.redis.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+
+def test_an_end_whose_answer_was_lost_is_written_once_and_brings_one_next_job(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    class Forgetful(AttemptStore):
+        """Loses the answer to each first try."""
+
+        tries = 0
+
+        def finish_and_claim(self, *arguments: Any, **more: Any) -> Finished:
+            made = super().finish_and_claim(*arguments, **more)
+            self.tries += 1
+            if self.tries % 2:
+                raise StoreUnavailableError("the answer was lost")
+            return made
+
+    store = JobStore(connection, settings)
+    jobs = [store.submit(new_job()).job.id for _ in range(3)]
+    rig = Rig(Forgetful(connection, settings, "w1"), settings, "answers")
+    engines.append(rig.engine)
+    rig.executor.run_next(QUEUE)
+    done = [store.get(job) for job in jobs]
+    assert [(job.state, job.attempts) for job in done] == [(JobState.COMPLETED, 1)] * 3
+    assert store.counters()["jobs_completed"] == 3
+
+
+def test_a_slot_takes_no_next_job_when_the_worker_drains(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    class Told(AttemptStore):
+        """Is told to stop while the first job ends."""
+
+        def finish_and_claim(self, *arguments: Any, **more: Any) -> Finished:
+            rig.executor.drain(60)
+            return super().finish_and_claim(*arguments, **more)
+
+    store = JobStore(connection, settings)
+    jobs = [store.submit(new_job()).job.id for _ in range(3)]
+    rig = Rig(Told(connection, settings, "w1"), settings, "answers")
+    engines.append(rig.engine)
+    rig.executor.run_next(QUEUE)
+    # The call that was under way may bring one job more, which is run.
+    states = [store.get(job).state for job in jobs]
+    assert states == [JobState.COMPLETED, JobState.COMPLETED, JobState.QUEUED]

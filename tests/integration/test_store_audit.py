@@ -63,7 +63,7 @@ DAMAGE: dict[str, tuple[Damage, str, set[str]]] = {
     "record_missing": (
         lambda s: s.redis.delete(keys.JOB(s["waiting"])),
         "waiting",
-        {"orphan", "stream_orphan"},
+        {"orphan", "input_orphan"},
     ),
     "unindexed": (lambda s: s.redis.zrem(keys.INDEX(), s["done"]), "done", {"vanished"}),
     "state_index": (
@@ -107,6 +107,9 @@ DAMAGE: dict[str, tuple[Damage, str, set[str]]] = {
     ),
     "stream_orphan": (
         lambda s: s.redis.xadd(keys.EVENTS(NOBODY), {"kind": "done"}), f"mr:events:{NOBODY}", set(),
+    ),
+    "input_orphan": (
+        lambda s: s.redis.set(keys.INPUT(NOBODY), "{}"), f"mr:input:{NOBODY}", set(),
     ),
     "idempotency": (forget_key, "mr:idempotency:", set()),
     "leader_stale": (

@@ -109,9 +109,8 @@ def test_a_wake_up_names_the_job_whose_stream_grew(store: JobStore, worker: Atte
     wakes = store.subscribe()
     assert eventually(lambda: wakes.wait(0.1) is None)
     job = store.submit(new_job()).job
-    assert eventually(lambda: job.id in (wakes.wait(0.1) or ()))
     claimed = claim(worker)
-    eventually(lambda: job.id in (wakes.wait(0.1) or ()))
+    assert eventually(lambda: job.id in (wakes.wait(0.1) or ()))
     worker.publish([(job.id, claimed.attempt, "token", {"text": "hi", "offset": 0}, 1)])
     assert eventually(lambda: job.id in (wakes.wait(0.1) or ()))
     assert store.get(job.id).progress == 1

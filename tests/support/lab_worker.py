@@ -27,7 +27,7 @@ from typing import Any, cast
 from contract import keys
 from contract.job import Claim
 from contract.settings import Settings
-from contract.store import AttemptStore
+from contract.store import AttemptStore, Finished
 from model_store.manifest import ModelVersion
 from tests.support.simulated_engine import SimulatedEngine
 from workers.app import Worker, main, open_fit_engine
@@ -51,10 +51,12 @@ class MortalStore(AttemptStore):
             raise RuntimeError("a poison broke the heart")
         return super().beat(**held)
 
-    def finish(self, claim: Claim, output: Any, usage: Mapping[str, int]) -> bool:
-        stored = super().finish(claim, output, usage)
+    def finish_and_claim(self, *arguments: Any, **more: Any) -> Finished:
+        ended = super().finish_and_claim(*arguments, **more)
         self._die_at("finished")
-        return stored
+        if ended.following is not None:
+            self._die_at("claimed")
+        return ended
 
     def _die_at(self, point: str) -> None:
         if os.environ.get("LAB_DIE") != point:
@@ -96,11 +98,11 @@ class PoisonableEngine:
             plain = replace(plain, prompt_tokens=[_OUTSIDE_OF_EVERY_VOCABULARY])
         return plain, word
 
-    def submit(self, request: Any, on_text: OnText | None = None) -> Run[Any, Any]:
+    def submit(self, request: Any, on_text: OnText | None = None, **more: Any) -> Run[Any, Any]:
         """Run it; a harmful one acts at its first piece of text."""
         plain, word = request
         act = on_text if word is None else lambda *_: POISONS[word]()
-        return self._engine.submit(plain, act)
+        return self._engine.submit(plain, act, **more)
 
 
 def _kill() -> None:

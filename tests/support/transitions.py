@@ -143,6 +143,31 @@ class Transitions(RuleBasedStateMachine):
             assert stored == (current or again)
 
     @precondition(lambda self: self.claims)
+    @rule(n=ANY, queues=st.sampled_from([QUEUES, QUEUES[:1]]), twice=st.booleans())
+    def finish_and_claim(self, n: int, queues: tuple[str, ...], twice: bool) -> None:
+        worker, claim = self.claims[n % len(self.claims)]
+        current = self._holds(claim.job_id, claim.attempt)
+        again = (JobState.COMPLETED, claim.attempt) == self.seen.get(claim.job_id)
+        before, nonce = self._tokens(claim.job_id), uuid.uuid4().hex
+        text = {"text": "end", "offset": n, "completion_tokens": 2}
+        ended = [
+            self.workers[worker].finish_and_claim(
+                claim,
+                {"text": "done"},
+                {},
+                last=(claim.job_id, claim.attempt, "token", text, 2),
+                queues=queues,
+                nonce=nonce,
+            )
+            for _ in range(1 + twice)
+        ]
+        assert ended[0].stored == (current or again)
+        assert ended[0] == ended[-1]
+        assert self._tokens(claim.job_id) - before == current
+        if ended[0].following is not None:
+            self.claims.append((worker, ended[0].following))
+
+    @precondition(lambda self: self.claims)
     @rule(n=ANY, retryable=st.booleans(), twice=st.booleans())
     def fail(self, n: int, retryable: bool, twice: bool) -> None:
         worker, claim = self.claims[n % len(self.claims)]
@@ -199,7 +224,7 @@ class Transitions(RuleBasedStateMachine):
             self.jobs.remove(job)
             self.seen.pop(job)
             assert not self.redis.exists(
-                keys.JOB(job), keys.EVENTS(job), keys.FOLLOWERS(job)
+                keys.JOB(job), keys.INPUT(job), keys.EVENTS(job), keys.FOLLOWERS(job)
             )  # fmt: skip
 
     def _come_due(self, which: str, n: int) -> str | None:

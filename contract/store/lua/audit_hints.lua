@@ -7,26 +7,19 @@ local now, lease_ms, found = now_ms(), tonumber(ARGV[1]), {}
 
 local function head(set) return redis.call('ZRANGE', set, 0, 0)[1] end
 
-local function could_start(worker, queue, plain)
-  if not has_room(worker, queue) then return false end
-  local row = redis.call('HMGET', key.worker(worker), 'slots', 'slots:' .. queue)
-  local own = row[2] or row[1]
-  if taken(worker, queue, row[1], own) >= tonumber(own) then return false end
-  return plain or redis.call('SCARD', key.running(worker)) == 0
+-- How many jobs of a queue a worker could start: plain ones, or only one that must be alone.
+local function startable(worker, queue, plain)
+  if not plain and redis.call('SCARD', key.running(worker)) > 0 then return 0 end
+  return room(worker, queue)
 end
 
 for _, queue in ipairs(redis.call('HKEYS', key.queues())) do
-  local plain = head(key.pending(queue))
-  local best = plain or head(key.suspects(queue))
-  local waiting = redis.call('ZCARD', key.pending(queue)) + redis.call('ZCARD', key.suspects(queue))
-  if waiting > redis.call('LLEN', queue) then
-    local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
-    for _, worker in ipairs(live) do
-      if could_start(worker, queue, plain) then
-        found[#found + 1] = {'hints', queue .. ' ' .. best}
-        break
-      end
-    end
+  local plain, free = head(key.pending(queue)), 0
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')) do
+    free = free + startable(worker, queue, plain)
+  end
+  if free > 0 and lacks_hints(queue, free) > 0 then
+    found[#found + 1] = {'hints', queue .. ' ' .. (plain or head(key.suspects(queue)))}
   end
 end
 return found

@@ -13,6 +13,8 @@ end
 
 function check.events(id) return redis.call('EXISTS', key.job(id)) == 0 and 'stream_orphan' end
 
+function check.input(id) return redis.call('EXISTS', key.job(id)) == 0 and 'input_orphan' end
+
 function check.idempotency(name)
   local id = redis.call('HGET', key.idempotency(name), 'job')
   return (not id or redis.call('EXISTS', key.job(id), key.gone(id)) == 0) and 'idempotency'

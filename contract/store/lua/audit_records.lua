@@ -78,7 +78,10 @@ local function has_ended(id, job, places, lease, say)
 end
 
 local function is_live(id, job, say)
-  if job.finished_ms or job.expires_ms or job.output then say('incomplete') end
+  if job.finished_ms or job.expires_ms or job.output
+    or redis.call('EXISTS', key.input(id)) == 0 then
+    say('incomplete')
+  end
   if score(key.expiring(), id) then say('expiry') end
   local deadline, at = tonumber(job.deadline_ms or ''), score(key.deadlines(), id)
   if at ~= deadline then say('deadline') end

@@ -1,5 +1,6 @@
 -- AUDIT_STREAMS: whether each job's stream tells of one end per life: a `done` is the last entry,
--- or the next one says that the job was redriven.
+-- or the next one says that the job was redriven. A job that was never claimed, or whose answer was
+-- cached, needs none.
 -- KEYS   none
 -- ARGV   1 most entries to read, more or less, 2 where to begin in the stream of the first id
 --        ('-', or behind an entry), 3 1 if that job had ended there, 4.. ids
@@ -24,9 +25,10 @@ for i = 4, #ARGV do
     local empty = start == '-' and #entries == 0
     if #entries > 0 then start = '(' .. entries[#entries][1] end
     local last = #entries < CHUNK
-    local state = last and get(id, 'state')[1]
+    local job = last and get(id, 'state', 'attempt', 'cached') or {}
+    local state = job[1]
     if state and empty then
-      say('stream_missing')
+      if not (job[3] == '1' or state == 'queued' and job[2] == '0') then say('stream_missing') end
     elseif state and ended ~= (state ~= 'queued' and state ~= 'in_progress') then
       say('end_missing')
     end

@@ -21,12 +21,22 @@ if known == 1 then
     end
   end
 end
+
+local held, leases = {}, {}
+local function renew()
+  if #held == 0 then return end
+  redis.call('ZADD', key.leases(), unpack(leases))
+  redis.call('SADD', key.running(worker), unpack(held))
+  held, leases = {}, {}
+end
 for i = 5 + queues, #ARGV, 2 do
   if holds(ARGV[i], ARGV[i + 1], worker) then
-    redis.call('ZADD', key.leases(), now + lease_ms, ARGV[i])
-    redis.call('SADD', key.running(worker), ARGV[i])
+    held[#held + 1] = ARGV[i]
+    leases[#leases + 1], leases[#leases + 2] = now + lease_ms, ARGV[i]
+    if #held == 500 then renew() end -- Lua passes only some thousands of arguments
   else
     answer[#answer + 1] = ARGV[i]
   end
 end
+renew()
 return answer

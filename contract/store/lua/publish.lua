@@ -4,7 +4,7 @@
 -- KEYS   none
 -- ARGV   1 worker, then groups of five: job id, attempt, event kind, event data, completion tokens so far
 -- RETURN ids whose attempt no longer holds; nothing was written for them
-local lost, woken = {}, {}
+local lost = {}
 
 local function is_last(id, attempt, data)
   local last = redis.call('XREVRANGE', key.events(id), '+', '-', 'COUNT', 1)[1]
@@ -19,10 +19,9 @@ for i = 2, #ARGV, 5 do
         'kind', ARGV[i + 2], 'attempt', ARGV[i + 1], 'data', ARGV[i + 3])
       redis.call('HSET', key.job(id), 'progress', ARGV[i + 4])
     end
-    woken[#woken + 1] = id
+    rung[#rung + 1] = id
   else
     lost[#lost + 1] = id
   end
 end
-if #woken > 0 then redis.call('PUBLISH', key.wake(), table.concat(woken, ' ')) end
 return lost

@@ -235,23 +235,17 @@ if not spare then
   end
 end
 
--- Whether a hint would find a worker that may start a plain job now. The others, full or
--- isolating, owe the hints that they take until a job of theirs ends: more would only be churn.
-local function is_welcome(queue)
-  local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
-  for _, worker in ipairs(live) do
-    if has_room(worker, queue) then return true end
-  end
-  return #live == 0
-end
-
 -- A queue is short of hints when it was so at the last look too, or was just refilled here.
 for _, queue in ipairs(queues) do
-  local waiting = redis.call('ZCARD', key.pending(queue)) + redis.call('ZCARD', key.suspects(queue))
-  local short = waiting - redis.call('LLEN', queue)
+  local free = 0
+  if claimable(queue) > 0 then
+    local live = redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')
+    for _, worker in ipairs(live) do free = free + room(worker, queue) end
+  end
+  local short = lacks_hints(queue, free)
   if short > 0 then
     if urgent[queue] or redis.call('HEXISTS', key.starved(), queue) == 1 then
-      say('hints', queue, is_welcome(queue) and math.min(short, most) or 1)
+      say('hints', queue, math.min(short, most))
     end
     redis.call('HSET', key.starved(), queue, 1)
   else
@@ -259,9 +253,22 @@ for _, queue in ipairs(queues) do
   end
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.expiring(), '-inf', now, 'LIMIT', 0, 500)) do
+-- A queue without jobs and workers is forgotten when its history is a week old, or it has none.
+for _, queue in ipairs(queues) do
+  local idle = backlog(queue) == 0 and redis.call('ZCARD', key.serving(queue)) == 0
+  local left_ms = redis.call('PTTL', key.service(queue))
+  if idle and left_ms == -2 then
+    redis.call('HDEL', key.queues(), queue)
+  elseif idle and left_ms == -1 then
+    redis.call('PEXPIRE', key.service(queue), WEEK_MS)
+  elseif not idle and left_ms >= 0 then
+    redis.call('PERSIST', key.service(queue))
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.expiring(), '-inf', now, 'LIMIT', 0, 1000)) do
   local state = get(id, 'state')[1]
-  redis.call('DEL', key.job(id), key.events(id))
+  redis.call('DEL', key.job(id), key.events(id), key.input(id))
   redis.call('SET', key.gone(id), 1, 'PX', WEEK_MS)
   redis.call('ZREM', key.expiring(), id)
   if redis.call('ZREM', key.index(), id) == 1 then count('jobs_removed') end

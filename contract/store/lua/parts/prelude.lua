@@ -1,9 +1,10 @@
--- Shared by every script, after the key functions. Times are ms of Redis's own clock.
+-- PRELUDE: shared by every script, after the key functions. Times are ms of Redis's own clock.
 -- A job's rank (priority, then submission order) is its score in every waiting set.
 
 local WEEK_MS = 7 * 24 * 3600 * 1000
 local BUCKET_MS = 5000
 local RATE_BUCKETS = 12
+local FEW_WORKERS = 8
 local NEWCOMER = 'a worker that is idle' -- holds `isolating` for whoever takes a lost one's place
 
 local function now_ms()
@@ -15,10 +16,17 @@ local function count(name) redis.call('HINCRBY', key.counters(), name, 1) end
 
 local function get(id, ...) return redis.call('HMGET', key.job(id), ...) end
 
--- Append to the job's stream and wake whoever follows it.
+-- Append to the job's stream. Whoever follows it is woken when the script is done, by one message
+-- for all jobs that it touched (connection.py ends every script with `ring`).
+local rung = {}
+
 local function emit(id, kind, attempt, data)
   redis.call('XADD', key.events(id), '*', 'kind', kind, 'attempt', attempt, 'data', data)
-  redis.call('PUBLISH', key.wake(), id)
+  rung[#rung + 1] = id
+end
+
+local function ring()
+  if #rung > 0 then redis.call('PUBLISH', key.wake(), table.concat(rung, ' ')) end
 end
 
 local function move(id, sequence, from, to)
@@ -46,13 +54,16 @@ end
 
 -- Take a job out of whatever it waits in or runs on.
 local function withdraw(id)
-  local job = get(id, 'queue', 'worker', 'leader')
+  local job = get(id, 'queue', 'worker', 'leader', 'state')
+  if job[4] == 'in_progress' then
+    redis.call('ZREM', key.leases(), id)
+    if job[2] then redis.call('SREM', key.running(job[2]), id) end
+    return
+  end
   redis.call('ZREM', key.pending(job[1]), id)
   redis.call('ZREM', key.suspects(job[1]), id)
   redis.call('ZREM', key.following(job[1]), id)
   redis.call('ZREM', key.retrying(job[1]), id)
-  redis.call('ZREM', key.leases(), id)
-  if job[2] then redis.call('SREM', key.running(job[2]), id) end
   if job[3] then redis.call('ZREM', key.followers(job[3]), id) end
 end
 
@@ -73,6 +84,7 @@ local function close(id, state, now, ttl_ms, fields)
   if not job[1] then return false end
   withdraw(id)
   move(id, job[2], job[1], state)
+  if state ~= 'failed' then redis.call('DEL', key.input(id)) end -- a dead letter may be redriven
   redis.call('HDEL', key.job(id), 'leader', 'error') -- that of a retried attempt
   redis.call('HSET', key.job(id), 'finished_ms', now, 'expires_ms', now + ttl_ms, unpack(fields))
   redis.call('ZADD', key.expiring(), now + ttl_ms, id)
@@ -117,18 +129,30 @@ end
 
 -- Finished jobs per second over the last minute, or nil.
 local function drain_rate(queue, now)
-  local bucket, sum, oldest = math.floor(now / BUCKET_MS), 0, nil
-  for i = 0, RATE_BUCKETS - 1 do
-    local n = tonumber(redis.call('GET', key.finished(queue, bucket - i)) or '0')
-    if n > 0 then sum, oldest = sum + n, bucket - i end
+  local bucket, names, sum, oldest = math.floor(now / BUCKET_MS), {}, 0, nil
+  for i = 1, RATE_BUCKETS do names[i] = key.finished(queue, bucket + 1 - i) end
+  for i, n in ipairs(redis.call('MGET', unpack(names))) do
+    if n then sum, oldest = sum + n, bucket + 1 - i end
   end
   if not oldest then return nil end
   return sum * 1000 / math.max(now - oldest * BUCKET_MS, 1000)
 end
 
-local function backlog(queue)
+-- Jobs that a claim may take.
+local function claimable(queue)
   return redis.call('ZCARD', key.pending(queue)) + redis.call('ZCARD', key.suspects(queue))
-    + redis.call('ZCARD', key.following(queue)) + redis.call('ZCARD', key.retrying(queue))
+end
+
+local function backlog(queue)
+  return claimable(queue) + redis.call('ZCARD', key.following(queue))
+    + redis.call('ZCARD', key.retrying(queue))
+end
+
+-- Let the reaper and the lists know of a queue.
+local function name_queue(queue, model, version, digest)
+  if redis.call('HEXISTS', key.queues(), queue) == 1 then return end
+  redis.call('HSET', key.queues(), queue,
+    cjson.encode({model = model, version = tonumber(version), digest = digest}))
 end
 
 -- How many of a worker's slots for a queue are taken. `all` and `own` are its slots in all and
@@ -144,7 +168,7 @@ end
 
 -- Workers that take jobs of a queue, how many of their slots for it are free, and how many they
 -- have. A worker that drains takes none any more.
-local function capacity(queue, now, lease_ms)
+local function count_capacity(queue, now, lease_ms)
   local ready, free, slots = 0, 0, 0
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', key.serving(queue), now - lease_ms, '+inf')) do
     local row = redis.call('HMGET', key.worker(worker), 'slots', 'state', 'slots:' .. queue)
@@ -157,15 +181,42 @@ local function capacity(queue, now, lease_ms)
   return ready, free, slots
 end
 
--- Whether a worker may start a plain job of a queue now: it takes jobs, is not full, and neither
--- isolates a suspect nor is about to.
-local function has_room(worker, queue)
-  local row = redis.call('HMGET', key.worker(worker), 'slots', 'state')
-  local batch = redis.call('SMEMBERS', key.running(worker))
-  if row[2] ~= 'ready' or #batch >= tonumber(row[1]) then return false end
-  if #batch > 0 and redis.call('GET', key.isolating(queue)) == worker then return false end
-  for _, id in ipairs(batch) do
-    if tonumber(get(id, 'losses')[1] or '0') > 1 then return false end
+-- The same as of the last 0.1 s where workers are many: to look at 100 of them takes longer than all
+-- the rest of a submit. Slots that are free may so be too many for a moment, but never too few: a
+-- slot that is left free says so (`left_free`), and so does a worker that registers.
+local function capacity(queue, now, lease_ms)
+  if redis.call('ZCARD', key.serving(queue)) <= FEW_WORKERS then
+    return count_capacity(queue, now, lease_ms)
   end
-  return true
+  local known = redis.call('GET', key.capacity(queue))
+  local ready, free, slots = string.match(known or '', '(%d+) (%d+) (%d+)')
+  if ready then return tonumber(ready), tonumber(free), tonumber(slots) end
+  ready, free, slots = count_capacity(queue, now, lease_ms)
+  -- A reader that only asks is answered by a full Redis too.
+  redis.pcall('SET', key.capacity(queue), string.format('%d %d %d', ready, free, slots), 'PX', 100)
+  return ready, free, slots
+end
+
+local function left_free(queue) redis.call('DEL', key.capacity(queue)) end
+
+-- How many plain jobs of a queue a worker may start now: its free slots, none while it drains,
+-- isolates a suspect or is about to.
+local function room(worker, queue)
+  local row = redis.call('HMGET', key.worker(worker), 'slots', 'state', 'slots:' .. queue)
+  if row[2] ~= 'ready' then return 0 end
+  local own = row[3] or row[1]
+  local free = own - taken(worker, queue, row[1], own)
+  if free <= 0 then return 0 end
+  local batch = redis.call('SMEMBERS', key.running(worker))
+  if #batch > 0 and redis.call('GET', key.isolating(queue)) == worker then return 0 end
+  for _, id in ipairs(batch) do
+    if tonumber(get(id, 'losses')[1] or '0') > 1 then return 0 end
+  end
+  return free
+end
+
+-- How many hints a queue lacks when so many slots are free. More than the slots, or than the jobs
+-- that wait, would wake nobody for anything. One is kept while any job waits (docs/adr/0012).
+local function lacks_hints(queue, free)
+  return math.min(claimable(queue), math.max(free, 1)) - redis.call('LLEN', queue)
 end

@@ -1,0 +1,91 @@
+-- TURNS: a request that a full backlog refused is promised the next moment at which a place should
+-- be free, and when it comes back it finds one, held against newcomers for HELD_MS (docs/adr/0010).
+-- A request is known by its idempotency key, or else by its body (`who`, and whether it is `keyed`);
+-- several with one body hold turns 1, 2, …
+local MOST_TURNS, LATEST_MS, HELD_MS = 10000, 120000, 2000
+
+-- nil when there is a place for this request among `size` that wait, beside those that are held for
+-- others; else the seconds until it should come back, or '' when nobody can know.
+local function turned_away(queue, who, keyed, size, limit, now, lease_ms)
+  local turns, holders = key.turns(queue), key.turn_holders(queue)
+
+  local function shows()
+    return tonumber(redis.call('HGET', key.service(queue), 'shows') or '1')
+  end
+
+  -- Take a turn away. The share of turns whose holders came is learnt, to promise that much more.
+  local function end_turn(holder, n, came)
+    redis.call('ZREM', turns, holder .. ' ' .. n)
+    local first, last = string.match(redis.call('HGET', holders, holder) or '', '(%d+) (%d+)')
+    if last == n then
+      redis.call('HDEL', holders, holder)
+    elseif first == n then
+      redis.call('HSET', holders, holder, string.format('%d %s', n + 1, last))
+    end
+    local share = shows()
+    redis.call('HSET', key.service(queue), 'shows', math.max(share + 0.02 * (came - share), 0.05))
+  end
+
+  -- A turn of this request that is due, else its first: when, and its number; then that of the last.
+  local function own_turn()
+    local first, last = string.match(redis.call('HGET', holders, who) or '', '(%d+) (%d+)')
+    local due, number
+    for n = tonumber(first or 1), tonumber(last or 0) do
+      local at = tonumber(redis.call('ZSCORE', turns, who .. ' ' .. n) or '')
+      if at and (not due or at <= now) then due, number = at, string.format('%d', n) end
+      if due and due <= now then break end
+    end
+    return due, number, last
+  end
+
+  local function has_place()
+    if size >= limit then return false end
+    local stale = redis.call('ZRANGEBYSCORE', turns, '-inf', now - HELD_MS, 'LIMIT', 0, 100)
+    for _, turn in ipairs(stale) do
+      local holder, n = string.match(turn, '^(.*) (%d+)$')
+      end_turn(holder, n, 0)
+    end
+    local due, n = own_turn()
+    local held = due and due <= now and 0 or redis.call('ZCOUNT', turns, '-inf', now)
+    if size + math.min(held, math.floor(limit / 2)) >= limit then return false end
+    if due and (due <= now or keyed) then end_turn(who, n, 1) end
+    return true
+  end
+
+  -- Jobs per second, or nil. Measured over too short a time that would be far too low: while the
+  -- last 10 s have no more than a beginning, the jobs that run and their mean time tell it as well.
+  local function pace()
+    local rate = drain_rate(queue, now)
+    local run_ms = tonumber(redis.call('HGET', key.service(queue), 'run_ms') or '')
+    local earlier = key.finished(queue, math.floor(now / BUCKET_MS) - 2)
+    if not run_ms or redis.call('EXISTS', earlier) == 1 then return rate end
+    local _, free, slots = capacity(queue, now, lease_ms)
+    local expected = math.max(rate or 0, (slots - free) * 1000 / math.max(run_ms, 1))
+    return expected > 0 and expected or nil
+  end
+
+  -- When this request should come back.
+  local function promise(step_ms)
+    local due, n, last = own_turn()
+    if due and due > now and keyed then return due end
+    if due and due <= now then -- it came when told and found no place: its rank among such is kept
+      due = now + shows() * step_ms * redis.call('ZCOUNT', turns, '-inf', due)
+      redis.call('ZADD', turns, due, who .. ' ' .. n)
+      return due
+    end
+    local latest = redis.call('ZRANGE', turns, -1, -1, 'WITHSCORES')[2]
+    due = math.min(math.max(now, tonumber(latest or 0)) + shows() * step_ms, now + LATEST_MS)
+    if redis.call('ZCARD', turns) < MOST_TURNS then
+      local new = string.format('%d', (last or 0) + 1)
+      redis.call('ZADD', turns, due, who .. ' ' .. new)
+      redis.call('HSET', holders, who, (n or new) .. ' ' .. new)
+      redis.call('PEXPIRE', turns, LATEST_MS + HELD_MS)
+      redis.call('PEXPIRE', holders, LATEST_MS + HELD_MS)
+    end
+    return due
+  end
+
+  if has_place() then return nil end
+  local rate = pace()
+  return rate and tostring((promise(1000 / rate) - now) / 1000) or ''
+end
