@@ -14,8 +14,8 @@ Logits = NDArray[np.float32]
 class PagedSession:
     """A paged graph on the CPU with a cache for ``rows`` sequences of ``row_tokens`` tokens.
 
-    A row's blocks are neither adjacent nor in ascending order, so that a graph that misreads
-    the block table gives wrong logits.
+    A row's blocks are neither adjacent nor in ascending order, and the cache is NaN where nobody
+    has written, so that a graph that misreads the one or reads the other gives wrong logits.
     """
 
     def __init__(self, path: Path, *, rows: int, row_tokens: int, threads: int = 0) -> None:

@@ -82,11 +82,11 @@ class Session:
 
 
 class State:
-    """A zeroed float32 buffer of ``shape`` that feeds the graph input ``input``."""
+    """A float32 buffer of ``shape`` that feeds the graph input ``input``; all NaN at first."""
 
     def __init__(self, input: str, shape: tuple[int, ...]) -> None:
         self.input = input
-        self.value = ort.OrtValue.ortvalue_from_numpy(np.zeros(shape, np.float32))
+        self.value = ort.OrtValue.ortvalue_from_numpy(np.full(shape, np.nan, np.float32))
 
 
 def available_providers() -> list[str]:

@@ -4,8 +4,8 @@ from typing import Any
 
 from model_store.export.graph import MODEL_FILE
 from model_store.export.llama import LlamaConfig
-from model_store.export.paged_attention import BLOCK_SIZE
 from model_store.export.paged_attention_cuda import CUDA_BLOCK_SIZE
+from model_store.export.paged_layout import BLOCK_SIZE
 
 PAGED_INPUTS = (
     "input_ids",

@@ -80,6 +80,11 @@ class GraphBuilder:
             self.initializers[name] = numpy_helper.from_array(array, name)
         return name
 
+    def array(self, name: str, value: Array) -> str:
+        """A small constant that is kept in the graph itself."""
+        self.initializers[name] = numpy_helper.from_array(value, name)
+        return name
+
 
 class GraphWriter(GraphBuilder):
     """Writes ``model.onnx`` and ``model.onnx.data``; the same calls give the same bytes.

@@ -7,13 +7,9 @@ import numpy as np
 from contract.errors import ModelImportError
 from model_store.export.graph import FLOAT, FLOAT16, MICROSOFT, GraphWriter
 from model_store.export.llama import Llama
-from model_store.export.paged_attention import (
-    HeadLayout,
-    declare_paged_inputs,
-    write_batch_layout,
-    write_paged_attention,
-)
+from model_store.export.paged_attention import HeadLayout, write_paged_attention
 from model_store.export.paged_attention_cuda import write_cuda_attention
+from model_store.export.paged_layout import declare_paged_inputs, write_batch_layout
 from model_store.export.quantization import (
     BLOCK,
     Linear,
@@ -69,7 +65,7 @@ class _LlamaWriter:
         declare_paged_inputs(graph)
         graph.output("logits", graph.float_type, ["num_logits", config.vocabulary])
         if not self.on_cuda:
-            write_batch_layout(graph)
+            write_batch_layout(graph, kv_heads=config.kv_heads, head_size=config.head_size)
         cos, sin = config.rotary_tables()
         graph.weight("rotary_cos", cos)
         graph.weight("rotary_sin", sin)

@@ -12,12 +12,8 @@ from onnx import helper
 from contract.errors import ModelImportError
 from model_store.export.genai_config import PAGED_INPUTS, batching_config
 from model_store.export.graph import FLOAT, GraphBuilder
-from model_store.export.paged_attention import (
-    HeadLayout,
-    declare_paged_inputs,
-    write_batch_layout,
-    write_paged_attention,
-)
+from model_store.export.paged_attention import HeadLayout, write_paged_attention
+from model_store.export.paged_layout import declare_paged_inputs, write_batch_layout
 
 _ATTENTION = "GroupQueryAttention"
 _OPSET = 23
@@ -32,23 +28,27 @@ def rewrite_graph(model: onnx.ModelProto, head_size: int) -> int:
     graph = model.graph
     if any(each.type.tensor_type.elem_type != FLOAT for each in _caches(graph)):
         raise ModelImportError("the model's cache must be float32 to run on the CPU")
+    attentions = [node for node in graph.node if node.op_type == _ATTENTION]
+    if not attentions:
+        raise ModelImportError(f"the model has no {_ATTENTION} to rewrite")
+    layouts = [_heads(node, layer, head_size) for layer, node in enumerate(attentions)]
+    if len({each.kv_heads for each in layouts}) > 1:
+        raise ModelImportError("the model's layers differ in their heads of keys")
     builder = GraphBuilder()
     declare_paged_inputs(builder)
-    write_batch_layout(builder)
+    write_batch_layout(builder, kv_heads=layouts[0].kv_heads, head_size=head_size)
     logits = next(each for each in graph.output if each.name == "logits")
     vocabulary = logits.type.tensor_type.shape.dim[-1].dim_value
     builder.output("logits", logits.type.tensor_type.elem_type, ["num_logits", vocabulary])
-    layers = 0
+    layer = 0
     for node in graph.node:
         if node.op_type == _ATTENTION:
-            _replace_attention(builder, node, layers, head_size)
-            layers += 1
+            _replace_attention(builder, node, layer, layouts[layer])
+            layer += 1
             continue
         if node.output[0] == "logits":
             node.input[0] = builder.node("Gather", [node.input[0], "logits_indices"], "wanted")
         builder.nodes.append(node)
-    if not layers:
-        raise ModelImportError(f"the model has no {_ATTENTION} to rewrite")
     nodes = _needed(builder)
     for old, new in (
         (graph.node, nodes),
@@ -63,7 +63,7 @@ def rewrite_graph(model: onnx.ModelProto, head_size: int) -> int:
     for opset in model.opset_import:
         if opset.domain == "":
             opset.version = max(opset.version, _OPSET)
-    return layers
+    return len(layouts)
 
 
 def rewrite_config(config: dict[str, Any], layers: int) -> None:
@@ -81,9 +81,8 @@ def is_paged(config: dict[str, Any]) -> bool:
     return "block_table" in inputs and "engine" in config
 
 
-def _replace_attention(
-    builder: GraphBuilder, node: onnx.NodeProto, layer: int, head_size: int
-) -> None:
+def _heads(node: onnx.NodeProto, layer: int, head_size: int) -> HeadLayout:
+    """What one attention layer does. Raises ModelImportError where the paged form cannot do it."""
     values = {each.name: helper.get_attribute_value(each) for each in node.attribute}
     odd = {
         "a sliding window": values.get("local_window_size", -1) != -1,
@@ -95,10 +94,7 @@ def _replace_attention(
     }
     if found := [what for what, applies in odd.items() if applies]:
         raise ModelImportError(f"attention layer {layer} has {', '.join(found)}: not supported")
-    qkv = node.input[0]
-    if node.input[1]:
-        qkv = builder.node("Concat", list(node.input[:3]), f"layer{layer}.qkv", axis=-1)
-    heads = HeadLayout(
+    return HeadLayout(
         heads=values["num_heads"],
         kv_heads=values["kv_num_heads"],
         head_size=head_size,
@@ -106,6 +102,14 @@ def _replace_attention(
         cos=node.input[7],
         sin=node.input[8],
     )
+
+
+def _replace_attention(
+    builder: GraphBuilder, node: onnx.NodeProto, layer: int, heads: HeadLayout
+) -> None:
+    qkv = node.input[0]
+    if node.input[1]:
+        qkv = builder.node("Concat", list(node.input[:3]), f"layer{layer}.qkv", axis=-1)
     attended = write_paged_attention(builder, layer, qkv, heads)
     builder.node("Identity", [attended], node.output[0])
 
