@@ -154,6 +154,11 @@ class Settings:
     max_body_bytes: int = _setting(
         _whole(1024, 1 << 30), 1 << 20, "largest request body; beyond it 413"
     )
+    max_batch_bytes: int = _setting(
+        _whole(1024, 1 << 30),
+        8 << 20,
+        "largest body of a bulk submit, each of whose jobs may have MAX_BODY_BYTES; beyond it 413",
+    )
     result_ttl_s: float = _setting(
         _seconds(1, 31_536_000), 86_400.0, "time that a finished job's record is kept"
     )

@@ -70,11 +70,7 @@ class Admission:
             QueueFullError, NoWorkerError, StoreUnavailableError: it may succeed later.
             IdempotencyConflictError: the key was used with another body.
         """
-        version = self._catalog.resolve(request.model)
-        _check_task(request, version)
-        stored = stored_input(request, version.manifest)
-        check_length(stored, version, self._counter)
-        new = self._new_job(request, version, stored, raw, idempotency_key)
+        new = self.prepare(request, raw=raw, idempotency_key=idempotency_key, counter=self._counter)
         submission = self._store.submit(new)
         if submission.wants_hint:
             self._hints.publish(submission.job.queue)
@@ -82,20 +78,29 @@ class Admission:
             _log.info(
                 "job.submitted",
                 job=submission.job.id,
-                model=version.ref,
+                model=f"{new.model}:{new.model_version}",
                 task=new.task,
                 cached=submission.job.cached,
             )
         return submission
 
-    def _new_job(
+    def prepare(
         self,
         request: GenerateRequest | EmbedRequest,
-        version: ModelVersion,
-        stored: dict[str, Any],
+        *,
         raw: Any,
         idempotency_key: str | None,
+        counter: CountsTokens,
     ) -> NewJob:
+        """The job that ``request`` asks for, which no store knows of yet; see :meth:`admit`.
+
+        Raises:
+            UnknownModelError, PromptTooLongError, InvalidRequestError: the request is at fault.
+        """
+        version = self._catalog.resolve(request.model)
+        _check_task(request, version)
+        stored = stored_input(request, version.manifest)
+        check_length(stored, version, counter)
         task = version.manifest.task
         parameters = request.parameters.model_dump()
         shared = request.cache and is_deterministic(task, parameters)

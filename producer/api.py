@@ -63,6 +63,7 @@ class Operation:
     query: type[Query]
     headers: type[Headers]
     body: BodyChoice | None
+    max_body_bytes: int
 
 
 class Api:
@@ -84,6 +85,7 @@ class Api:
         query: type[Query] = NoQuery,
         headers: type[Headers] = NoHeaders,
         body: BodyChoice | None = None,
+        max_body_bytes: int | None = None,
     ) -> Callable[[View], View]:
         """Serve the decorated view at ``method path``.
 
@@ -106,6 +108,7 @@ class Api:
                 query=query,
                 headers=headers,
                 body=body,
+                max_body_bytes=max_body_bytes or self._max_body_bytes,
             )
             self.operations.append(declared)
             self._app.add_url_rule(
@@ -126,7 +129,7 @@ class Api:
             if operation.headers is not NoHeaders:
                 arguments["headers"] = headers
             if operation.body is not None:
-                raw = read_json(request, max_bytes=self._max_body_bytes)
+                raw = read_json(request, max_bytes=operation.max_body_bytes)
                 arguments["raw"] = raw
                 arguments["body"] = parse_body(operation.body.choose(raw), raw)
             return _respond(view(**arguments))

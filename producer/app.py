@@ -11,11 +11,13 @@ from contract.store import JobStore
 from model_store.store import ModelStore
 from producer.admission import Admission
 from producer.api import Api
+from producer.batches import BatchAdmission
 from producer.catalog import Catalog
 from producer.front import Front
 from producer.openapi import build_document
 from producer.problems import install_error_handlers
 from producer.prompts import CountsTokens
+from producer.routes_batch import add_batch
 from producer.routes_events import add_events
 from producer.routes_jobs import add_actions, add_jobs
 from producer.routes_submit import add_submit
@@ -51,6 +53,14 @@ def create_app(
     api = Api(app, max_body_bytes=settings.max_body_bytes)
     document: dict[str, Any] = {}
     add_submit(api, front)
+    batches = BatchAdmission(
+        admission=front.admission,
+        store=store,
+        hints=hints,
+        counter=counter,
+        max_job_bytes=settings.max_body_bytes,
+    )
+    add_batch(api, batches, max_body_bytes=settings.max_batch_bytes)
     add_jobs(api, front)
     add_events(api, front)
     add_actions(api, front)

@@ -73,6 +73,7 @@ def _describe(operation: Operation) -> dict[str, Any]:
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
         described["requestBody"] = {
             "required": True,
+            "description": f"At most {operation.max_body_bytes} bytes.",
             "content": {_JSON: {"schema": schema}},
         }
     return described

@@ -78,7 +78,22 @@ def problem_response(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """One problem as a response to the current request."""
-    problem = Problem(
+    problem = _problem(status, code, detail, retryable, fields)
+    response = Response(problem.model_dump_json(), status=status, content_type=PROBLEM_JSON)
+    response.headers.extend(dict(headers or {}))
+    return response
+
+
+def describe(error: MillraceError, fields: Sequence[FieldError]) -> Problem:
+    """An error of ours within the answer to the current request."""
+    status = status_of(type(error))
+    return _problem(status, error.code, error.detail, error.retryable, fields)
+
+
+def _problem(
+    status: int, code: str, detail: str, retryable: bool, fields: Sequence[FieldError]
+) -> Problem:
+    return Problem(
         type=f"urn:millrace:problem:{code}",
         title=code.replace("_", " ").capitalize(),
         status=status,
@@ -88,9 +103,6 @@ def problem_response(
         errors=[ProblemField(pointer=each.pointer, detail=each.detail) for each in fields],
         instance=request.path,
     )
-    response = Response(problem.model_dump_json(), status=status, content_type=PROBLEM_JSON)
-    response.headers.extend(dict(headers or {}))
-    return response
 
 
 def install_error_handlers(app: Flask, *, max_backlog: int) -> None:
@@ -139,19 +151,26 @@ def install_error_handlers(app: Flask, *, max_backlog: int) -> None:
     app.register_error_handler(Exception, answer_unexpected)
 
 
-def _retry_headers(error: MillraceError, max_backlog: int) -> dict[str, str]:
+def retry_after_s(error: MillraceError) -> int | None:
+    """Whole seconds after which the same request may succeed; None when no time is known."""
     if isinstance(error, QueueFullError):
-        wait_s = min(max(error.retry_after_s, 1), MAX_RETRY_AFTER_S)
-        return {
-            "Retry-After": str(wait_s),
-            "RateLimit-Policy": f'"backlog";q={max_backlog}',
-            "RateLimit": f'"backlog";r=0;t={wait_s}',
-        }
+        return min(max(error.retry_after_s, 1), MAX_RETRY_AFTER_S)
     if isinstance(error, errors.NoWorkerError):
-        return {"Retry-After": str(WORKER_RETRY_AFTER_S)}
+        return WORKER_RETRY_AFTER_S
     if isinstance(error, errors.StoreUnavailableError):
-        return {"Retry-After": str(STORE_RETRY_AFTER_S)}
-    return {}
+        return STORE_RETRY_AFTER_S
+    return None
+
+
+def _retry_headers(error: MillraceError, max_backlog: int) -> dict[str, str]:
+    wait_s = retry_after_s(error)
+    if wait_s is None:
+        return {}
+    headers = {"Retry-After": str(wait_s)}
+    if isinstance(error, QueueFullError):
+        headers["RateLimit-Policy"] = f'"backlog";q={max_backlog}'
+        headers["RateLimit"] = f'"backlog";r=0;t={wait_s}'
+    return headers
 
 
 def _explain(error: HTTPException, headers: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ _NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,32})?([eE][+-]?\d{1,3})?")
 _BLANK = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u200f\u2028-\u202f\u205f\u3000\ufeff"
 _TEXT = rf"^[^\x00]*[^{_BLANK}][^\x00]*$"
 _NO_NUL = r"^[^\x00]*$"
-_VISIBLE = r"^[\x21-\x7e]{1,255}$"
+VISIBLE = r"^[\x21-\x7e]{1,255}$"
 _JOB_ID = r"^[A-Za-z0-9_-]{1,64}$"
 _EVENT_ID = r"^[0-9]{1,16}-[0-9]{1,16}$"
 _EVENT_ID_OR_NONE = r"^([0-9]{1,16}-[0-9]{1,16})?$"
@@ -27,7 +27,7 @@ _EVENT_ID_OR_NONE = r"^([0-9]{1,16}-[0-9]{1,16})?$"
 PATTERN_WORDS = {
     _TEXT: "must have some visible text, and no NUL character",
     _NO_NUL: "must have no NUL character",
-    _VISIBLE: "must be 1 to 255 visible ASCII characters",
+    VISIBLE: "must be 1 to 255 visible ASCII characters",
     _JOB_ID: "must be the id of a job",
     _EVENT_ID: "must be the id of an event, such as 1700000000000-0",
     _EVENT_ID_OR_NONE: "must be the id of an event, such as 1700000000000-0",
@@ -224,7 +224,7 @@ class SubmitHeaders(PreferHeaders):
     idempotency_key: str | None = Field(
         default=None,
         alias="Idempotency-Key",
-        pattern=_VISIBLE,
+        pattern=VISIBLE,
         description="The same key with the same body gives the same job, for 24 hours.",
     )
 

@@ -80,6 +80,20 @@ def test_a_submit_documents_each_way_it_can_go(document: dict[str, Any]) -> None
     assert {each["name"] for each in submit["parameters"]} == {"Prefer", "Idempotency-Key"}
 
 
+def test_a_bulk_submit_documents_its_jobs_its_limits_and_its_key(document: dict[str, Any]) -> None:
+    batch = document["paths"]["/api/v1/jobs:batch"]["post"]
+    jobs = document["components"]["schemas"]["BatchRequest"]["properties"]["jobs"]
+
+    assert set(batch["responses"]) == {"200", "400", "413", "415", "422", "500", "503"}
+    assert batch["requestBody"]["description"] == "At most 8388608 bytes."
+    assert (jobs["minItems"], jobs["maxItems"]) == (1, 1000)
+    named = [each.get("$ref", "").rpartition("/")[2] for each in jobs["items"]["anyOf"]]
+    assert named == ["GenerateRequest", "EmbedRequest", ""]
+    [key] = batch["parameters"]
+    assert key["name"] == "Idempotency-Key"
+    assert "place in the list" in key["description"]
+
+
 def test_no_reference_leads_nowhere(document: dict[str, Any]) -> None:
     known = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     text = json.dumps(document)
