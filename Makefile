@@ -11,10 +11,10 @@ RECIPE := setup.cfg pyproject.toml deploy/install
 FAULTS = PYTHON=$(BIN)/python deploy/faults $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run up test check bench faults lock clean
+.PHONY: help run up test check bench bench-full faults lock clean
 
 help:  ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 run: .venv/.ready  ## Set everything up, start it, answer a sample prompt, serve until Ctrl-C
 	@exec $(BIN)/millrace up --demo $(ARGS)
@@ -39,8 +39,11 @@ check: .venv/.ready-dev  ## Lint, format, types, spelling, import rules, lengths
 faults: .venv/.ready-dev  ## The fault tests at their full length, in half an hour
 	@$(FAULTS) --full
 
-bench: .venv/.ready-dev  ## Tokens/s through HTTP and the queue, against the bare engine
-	@exec $(BIN)/python -m benchmarks $(ARGS)
+bench: .venv/.ready-dev  ## How fast it is beside its peers: the main figures, in 5 minutes
+	@exec $(BIN)/python -m benchmarks quick $(ARGS)
+
+bench-full: .venv/.ready-dev  ## The same with every workload and peer (builds llama.cpp), in an hour
+	@exec $(BIN)/python -m benchmarks full $(ARGS)
 
 lock: COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links setup.cfg deploy/build.in

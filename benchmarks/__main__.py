@@ -1,125 +1,145 @@
-"""What the queue costs: the same work through HTTP, Redis and Celery, and on the bare engine.
+"""How fast Millrace is beside its peers, on the same weights and the same work.
 
-python -m benchmarks [--model smollm2] [--rounds 3] [--requests 64] [--seed 1] [--save FILE]
+python -m benchmarks [smoke|quick|full] [--workload NAME]… [--subject KIND:FORM]… [--rounds N]
+                     [--seed N] [--save FOLDER] [--resume] [--json]
+
+benchmarks/README.md says what is measured and how. Another seed gives other prompts.
 """
 
 import argparse
-import json
-import platform
+import logging
+import os
+import signal
 import statistics
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import psutil
+import structlog
 
-from benchmarks.bare_engine import Round, run_round
-from benchmarks.whole_queue import QueueUnderTest
-from benchmarks.workloads import Item, mixed
+from benchmarks.llama_cpp import PEERS
+from benchmarks.machine import describe_machine
+from benchmarks.plan import CAPACITY_OF, ENTRIES, MODES, Entry
+from benchmarks.plot import plot
+from benchmarks.record import Record
+from benchmarks.report import report
+from benchmarks.rounds import Subjects, run_rounds, say
+from benchmarks.subjects.catalog import KINDS
+from benchmarks.subjects.subject import Bench
+from contract.errors import MissingDependencyError
 from contract.settings import Settings
-from model_store.importing.pipeline import import_model
 from model_store.store import ModelStore
-from workers.engine import open_engine
+from workers.engine.device import usable_threads
 
-_WARM_UP = 10_000  # a seed that no measured round uses
-_LIBRARIES = ("onnxruntime", "onnxruntime-genai", "celery", "redis", "gunicorn", "gevent")
-
-Subject = Callable[[Sequence[Item]], Round]
-
-
-def interleave(subjects: dict[str, Subject], seeds: Sequence[int], requests: int) -> list[Any]:
-    """Every subject on every round's work, in turns that begin with another one each time.
-
-    Each subject gets the same prompts in one round, and fresh ones in the next: repeated ones
-    would be answered from the prefix cache.
-    """
-    for run in subjects.values():
-        run(mixed(_WARM_UP, requests=min(4, requests)))
-    rows = []
-    for number, seed in enumerate(seeds):
-        names = list(subjects)
-        for name in names if number % 2 == 0 else reversed(names):
-            done = subjects[name](mixed(seed, requests=requests))
-            rows.append(
-                {
-                    "subject": name,
-                    "seed": seed,
-                    "seconds": done.seconds,
-                    "completion_tokens": done.completion_tokens,
-                    "tokens_per_s": done.tokens_per_s,
-                }
-            )
-            print(
-                f"  round {number + 1} {name:12} {done.completion_tokens:6} tokens in"
-                f" {done.seconds:6.2f} s  {done.tokens_per_s:7.1f} tokens/s",
-                flush=True,
-            )
-    return rows
-
-
-def report(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Medians and spread of each subject, and the ratio of the medians."""
-    rates: dict[str, list[float]] = {}
-    for row in rows:
-        rates.setdefault(row["subject"], []).append(row["tokens_per_s"])
-    summary: dict[str, Any] = {
-        name: {"median": statistics.median(found), "low": min(found), "high": max(found)}
-        for name, found in rates.items()
-    }
-    print(f"\n{'tokens/s':14} {'median':>8} {'low':>8} {'high':>8}")
-    for name, found in summary.items():
-        print(f"{name:14} {found['median']:8.1f} {found['low']:8.1f} {found['high']:8.1f}")
-    ratio = summary["queue"]["median"] / summary["bare engine"]["median"]
-    print(f"\nthrough the queue at {100 * ratio:.1f} % of the bare engine (ratio of medians)")
-    return {**summary, "ratio": ratio}
-
-
-def machine() -> dict[str, Any]:
-    """What was measured on, with which versions."""
-    return {
-        "cpu": platform.processor() or platform.machine(),
-        "cores": psutil.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "python": platform.python_version(),
-        **{name: version(name) for name in _LIBRARIES},
-    }
+_LOCAL = Path("benchmarks/results/local")
+_SLOTS = 32  # a measured number would differ between the engine alone and behind the queue
+_ROUNDS = {"smoke": 1, "quick": 3, "full": 3}
 
 
 def main() -> None:
-    """Measure, print, and save when asked."""
-    parser = argparse.ArgumentParser(description="What the queue costs, in tokens per second.")
-    parser.add_argument("--model", default="smollm2")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=64)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--save", type=Path)
+    """Measure, print and save."""
+    asked = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no server may be left behind
+    # The engines of this process would else speak between the lines of the report.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    settings = Settings.from_mapping(os.environ)
+    record = Record(
+        mode=asked.mode, rounds=asked.rounds, seed=asked.seed, machine=describe_machine()
+    )
+    saved = asked.save / f"{asked.mode}.json"
+    if asked.resume and saved.exists():
+        record = Record.from_json(saved.read_text())
+    todo = [
+        (
+            entry,
+            entry.count(asked.mode) or entry.count("full"),
+            asked.subject or entry.subjects(asked.mode),
+        )
+        for entry in ENTRIES
+        if (entry.name in asked.workload if asked.workload else entry.count(asked.mode))
+        and entry.name not in record.workloads
+    ]
+    with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
+        bench = Bench(
+            store=ModelStore(settings.models_dir),
+            folder=Path(folder),
+            peers=PEERS,
+            slots=settings.slots or _SLOTS,
+            threads=usable_threads(settings.threads),
+            build=asked.mode == "full",
+        )
+        with Subjects(bench) as subjects:
+            _run(todo, subjects, record, asked.save)
+    _draw(record, asked.save)
+    print(record.to_json() if asked.json else report(record), end="")
+
+
+def _run(
+    todo: Sequence[tuple[Entry, int, Sequence[str]]],
+    subjects: Subjects,
+    record: Record,
+    folder: Path,
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    seeds = range(record.seed, record.seed + record.rounds)
+    for at, (entry, count, names) in enumerate(todo):
+        say(f"{entry.name}: {count} x {entry.about}")
+        if entry.name.startswith("poisson") and record.capacity is None:
+            record.capacity = _capacity(record, subjects)
+        record.rows += run_rounds(
+            entry, count, names, subjects, seeds=seeds, capacity=record.capacity or 0.0
+        )
+        record.workloads[entry.name] = f"{count} x {entry.about}"
+        record.subjects |= subjects.about
+        record.left_out |= subjects.left_out
+        record.idle |= subjects.idle
+        record.quality |= subjects.quality
+        # A run that is cut off keeps what it has.
+        (folder / f"{record.mode}.json").write_text(record.to_json())
+        (folder / f"{record.mode}.md").write_text(report(record))
+        subjects.keep({name for _, _, later in todo[at + 1 :] for name in later})
+
+
+def _capacity(record: Record, subjects: Subjects) -> float:
+    """Requests per second that arrivals are a share of: measured before, or now in one round."""
+    mixed = [row for row in record.rows if row.workload == "mixed"]
+    found = [row.measures["requests/s"] for row in mixed if row.subject == CAPACITY_OF]
+    if not found:
+        entry = next(entry for entry in ENTRIES if entry.name == "mixed")
+        say(f"  how much {CAPACITY_OF} does at once")
+        seeds = [record.seed]
+        rows = run_rounds(
+            entry, entry.count("full"), [CAPACITY_OF], subjects, seeds=seeds, capacity=0.0
+        )
+        found = [row.measures["requests/s"] for row in rows]
+    return statistics.median(found)
+
+
+def _draw(record: Record, folder: Path) -> None:
+    try:
+        plot(record, folder / f"{record.mode}.png")
+    except MissingDependencyError as error:
+        say(error.detail)
+
+
+def _parse() -> argparse.Namespace:
+    names = [entry.name for entry in ENTRIES]
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.split("\n")[0] if __doc__ else None
+    )
+    add = parser.add_argument
+    add("mode", nargs="?", choices=MODES, default="quick")
+    add("--workload", action="append", choices=names, metavar="NAME", help=", ".join(names))
+    add("--subject", action="append", metavar="KIND:FORM", help=f"KIND: {', '.join(KINDS)}")
+    add("--rounds", type=int, metavar="N", help="how many times each")
+    add("--seed", type=int, default=1, metavar="N", help="of the first round")
+    add("--save", type=Path, default=_LOCAL, metavar="FOLDER")
+    add("--resume", action="store_true", help="only the workloads that FOLDER does not have yet")
+    add("--json", action="store_true", help="print the record instead of the report")
     asked = parser.parse_args()
-    settings = Settings.from_mapping({})
-    store = ModelStore(settings.models_dir)
-    if asked.model not in store.names():
-        import_model(store, asked.model)
-    engine = open_engine(store.resolve(asked.model), slots=settings.slots, threads=settings.threads)
-    about = machine()
-    print(f"{asked.requests} mixed requests at once, {asked.model}, {settings.slots} slots;"
-          f" {about['cores']} cores, {about['memory_gib']} GiB")  # fmt: skip
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        QueueUnderTest(Path(folder), settings.models_dir, asked.model) as queue,
-    ):
-        subjects: dict[str, Subject] = {
-            "bare engine": lambda items: run_round(engine, items),
-            "queue": queue.run_round,
-        }
-        seeds = range(asked.seed, asked.seed + asked.rounds)
-        rows = interleave(subjects, seeds, asked.requests)
-    engine.close()
-    summary = report(rows)
-    if asked.save:
-        content = {"machine": about, "rounds": rows, "summary": summary, "model": asked.model}
-        asked.save.parent.mkdir(parents=True, exist_ok=True)
-        asked.save.write_text(json.dumps(content, indent=2) + "\n")
+    asked.rounds = asked.rounds or _ROUNDS[asked.mode]
+    return asked
 
 
 if __name__ == "__main__":
