@@ -118,6 +118,22 @@ def test_a_cancelled_run_ends_and_its_neighbours_do_not(engine: EmbeddingEngine)
     assert neighbour.result(TIMEOUT_S).vectors.shape[0] == 3
 
 
+def test_an_urgent_run_is_embedded_before_those_that_wait(engine: EmbeddingEngine) -> None:
+    order: list[str] = []
+
+    def noting(name: str, texts: int, priority: int) -> None:
+        run = engine.submit(engine.prompt({"texts": _texts(texts)}, {}), priority=priority)
+        run.when_done(lambda: order.append(name))
+
+    for number in range(4):
+        noting(f"inside {number}", 600, 5)
+    eventually(lambda: engine.running > 0)
+    noting("usual", 1, 5)
+    noting("urgent", 1, 0)
+    eventually(lambda: len(order) == 6)
+    assert order.index("urgent") < order.index("usual")
+
+
 def test_the_golden_texts_are_embedded_as_recorded(
     engine: EmbeddingEngine, version: ModelVersion
 ) -> None:

@@ -1,16 +1,20 @@
 """The limits of the generation engine: context, cache, and what it refuses."""
 
-import dataclasses
-
 import pytest
 
 from contract.errors import EmptyPromptError, EngineError, PromptTooLongError
 from model_store.manifest import ModelVersion
-from tests.support.generation import CONTEXT, SLOTS, TIMEOUT_S, answer, ask, without_usage
+from tests.support.generation import (
+    CONTEXT,
+    TIMEOUT_S,
+    answer,
+    ask,
+    open_changed,
+    small_cache,
+    without_usage,
+)
 from workers.engine import GenerationRequest
-from workers.engine.cache_plan import CachePlan
 from workers.engine.generation import GenerationEngine
-from workers.engine.generation_plan import plan_generation
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_with_both_numbers(
@@ -63,11 +67,7 @@ def test_a_request_that_the_runtime_refuses_fails_alone(engine: GenerationEngine
 def test_a_small_cache_makes_runs_wait_and_changes_no_answer(
     tiny: ModelVersion, engine: GenerationEngine
 ) -> None:
-    plan = dataclasses.replace(
-        plan_generation(tiny, slots=SLOTS, threads=1, device="cpu"),
-        cache=CachePlan(num_blocks=20, block_size=16, limit_tokens=320),
-    )
-    small = GenerationEngine(tiny, plan)
+    small = open_changed(tiny, cache=small_cache(20))
     requests = [
         ask(engine, f"{n} " * (1 + n % 7), max_tokens=1 + (37 * n) % 150) for n in range(40)
     ]

@@ -1,27 +1,43 @@
-"""Who may enter the batch: first come, first served, and never more than the cache can hold."""
+"""Who may enter the batch, and who leaves it when the cache is full."""
 
-from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 
 
+@dataclass(slots=True)
+class _Place(Generic[ItemT]):
+    """An item in the line or inside. ``passed`` counts those that came later and went before."""
+
+    item: ItemT
+    tokens: int
+    worst_tokens: int
+    priority: int
+    can_pause: bool
+    passed: int = 0
+
+
 class Admission(Generic[ItemT]):
     """A waiting line in front of ``slots`` places and ``num_blocks`` blocks of KV cache.
 
-    An item enters only when its worst case fits beside the worst cases of those inside. So a
-    sequence never meets a full cache half-way, where it could neither go on nor give way. The
-    line is strict: a small item does not overtake a large one, which could wait for ever.
+    An item that can pause enters when what it has now fits, with a block to grow into; most
+    end long before their worst case. When those inside have outgrown the cache, the youngest of
+    them gives way: it goes to the head of the line, and then waits for its worst case, as any
+    item does that cannot pause. So nobody pauses twice, and the cache is never promised twice.
+
+    The line is strict: a small item does not overtake a large one, which could wait for ever. A
+    more urgent item stands before the less urgent ones, but each of these lets no more than
+    ``slots`` others pass: a batch full of urgent items, and then it is its turn.
     """
 
     def __init__(self, *, slots: int, num_blocks: int, block_size: int) -> None:
         self.num_blocks = num_blocks
         self._slots = slots
         self._block_size = block_size
-        self._waiting: deque[tuple[ItemT, int]] = deque()
-        self._inside: dict[ItemT, int] = {}
-        self._used = 0
+        self._waiting: list[_Place[ItemT]] = []
+        self._inside: dict[ItemT, _Place[ItemT]] = {}
 
     @property
     def waiting(self) -> int:
@@ -35,32 +51,75 @@ class Admission(Generic[ItemT]):
 
     @property
     def used_blocks(self) -> int:
-        """Blocks set aside for the items inside."""
-        return self._used
+        """Blocks that the items inside need now, or may need where they cannot pause."""
+        return sum(self._needed(each) for each in self._inside.values())
 
-    def join(self, item: ItemT, tokens: int) -> None:
-        """Stand at the end of the line with a worst case of ``tokens`` tokens."""
-        self._waiting.append((item, -(-tokens // self._block_size)))
+    def join(
+        self,
+        item: ItemT,
+        *,
+        tokens: int = 0,
+        worst_tokens: int = 0,
+        priority: int = 0,
+        can_pause: bool = False,
+    ) -> None:
+        """Stand in line with so many tokens now and at worst; ``priority`` 0 is most urgent.
+
+        ``worst_tokens`` must fit into the cache, or the line would stand still.
+        """
+        place = _Place(item, tokens, worst_tokens, priority, can_pause)
+        index = len(self._waiting)
+        while index and self._gives_way(self._waiting[index - 1], priority):
+            index -= 1
+            self._waiting[index].passed += 1
+        self._waiting.insert(index, place)
 
     def admit(self) -> ItemT | None:
         """Let the first in the line enter if it fits; None when it does not or nobody waits."""
         if not self._waiting or len(self._inside) >= self._slots:
             return None
-        item, blocks = self._waiting[0]
-        if self._used + blocks > self.num_blocks:
+        first = self._waiting[0]
+        with_first = [*self._inside.values(), first]
+        if sum(self._needed(each, ahead=1) for each in with_first) > self.num_blocks:
             return None
-        self._waiting.popleft()
-        self._inside[item] = blocks
-        self._used += blocks
-        return item
+        del self._waiting[0]
+        self._inside[first.item] = first
+        return first.item
+
+    def grow(self, item: ItemT) -> None:
+        """An item inside has one more token."""
+        self._inside[item].tokens += 1
+
+    def pause(self) -> ItemT | None:
+        """Send an item back to the head of the line if the others need its room; else None."""
+        if self.used_blocks <= self.num_blocks:
+            return None
+        # Of equals max takes the first, which is the youngest here.
+        able = [each for each in reversed(self._inside.values()) if each.can_pause]
+        place = max(able, key=lambda each: each.priority)
+        del self._inside[place.item]
+        place.can_pause = False
+        place.passed = self._slots
+        self._waiting.insert(0, place)
+        return place.item
 
     def release(self, item: ItemT) -> None:
         """Give back the room of an item inside."""
-        self._used -= self._inside.pop(item)
+        del self._inside[item]
 
     def remove_waiting(self, unwanted: Callable[[ItemT], bool]) -> list[ItemT]:
         """Take those out of the line that are ``unwanted``."""
-        gone = [item for item, _ in self._waiting if unwanted(item)]
+        gone = [each.item for each in self._waiting if unwanted(each.item)]
         if gone:
-            self._waiting = deque(each for each in self._waiting if not unwanted(each[0]))
+            self._waiting = [each for each in self._waiting if not unwanted(each.item)]
         return gone
+
+    def _needed(self, place: _Place[ItemT], ahead: int = 0) -> int:
+        """Blocks for an item: the next token is written, too, before it is known."""
+        worst = -(-place.worst_tokens // self._block_size)
+        if not place.can_pause:
+            return worst
+        return min(-(-(place.tokens + 1) // self._block_size) + ahead, worst)
+
+    def _gives_way(self, place: _Place[ItemT], priority: int) -> bool:
+        return priority < place.priority and place.passed < self._slots

@@ -1,4 +1,4 @@
-"""How large the KV cache is: what the slots usually need, or what the memory allows."""
+"""How large the KV cache is: what the batch may need, or what the memory allows."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,8 @@ import psutil
 
 from contract.errors import EngineError
 
-_SHARE_OF_MEMORY = 4
+_USUAL_TOKENS = 512  # of a prompt and its answer
+_MOST_SLOTS = 64  # more rows add next to nothing to the speed, and each is a thread of the worker
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -23,32 +24,56 @@ class CachePlan:
     block_size: int
     limit_tokens: int
 
+    @property
+    def most_slots(self) -> int:
+        """The most slots that make sense: each has room for a usual request."""
+        usual = -(-min(self.limit_tokens, _USUAL_TOKENS) // self.block_size)
+        return min(max(self.num_blocks // usual, 1), _MOST_SLOTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """Which parts of the free memory a cache may take.
+
+    In time the cache fills with prefixes of past prompts, so all of it is used in the end. The
+    memory of a CPU is shared with everything else, and several workers may start at once; a GPU
+    is leased by one worker, which may serve other models too. One full context is worth more.
+    """
+
+    usual: int
+    one_context: int
+
+
+CPU_SHARES = Shares(usual=8, one_context=4)
+GPU_SHARES = Shares(usual=2, one_context=2)
+
 
 def plan_cache(
     *,
     slots: int,
     context_length: int,
-    tokens_per_slot: int,
     block_size: int,
     bytes_per_token: int,
     memory_bytes: int,
+    shares: Shares = CPU_SHARES,
 ) -> CachePlan:
-    """Room for ``tokens_per_slot`` in each slot, and for one full context at least.
+    """Room for a full context in each slot, or what ``shares`` of ``memory_bytes`` allow.
 
-    But no more than a quarter of ``memory_bytes``: in time the cache fills with prefixes of
-    past prompts, so all of it is used in the end, and a machine may have several workers.
+    ``slots`` is 0 when their number is yet to be decided.
 
     Raises:
         EngineError: the memory does not hold one block for each slot.
     """
-    per_slot = -(-min(context_length, tokens_per_slot) // block_size)
-    wanted = max(slots * per_slot, -(-context_length // block_size))
-    affordable = memory_bytes // _SHARE_OF_MEMORY // (bytes_per_token * block_size)
-    num_blocks = min(wanted, affordable)
-    if num_blocks < slots:
+    one_context = -(-context_length // block_size)
+    block_bytes = bytes_per_token * block_size
+    usual = min((slots or _MOST_SLOTS) * one_context, memory_bytes // shares.usual // block_bytes)
+    least = min(one_context, memory_bytes // shares.one_context // block_bytes)
+    num_blocks = max(usual, least)
+    if num_blocks < max(slots, 1):
         raise EngineError(
-            f"a quarter of {memory_bytes >> 20} MiB of memory holds {num_blocks} cache blocks, too"
-            f" few for {slots} slots; use fewer slots or free some memory"
+            f"{num_blocks} cache blocks fit into the share of {memory_bytes >> 20} MiB of memory"
+            f" that a cache may take, too few for {max(slots, 1)} slots; use fewer slots or free"
+            " some memory"
         )
     return CachePlan(
         num_blocks=num_blocks,

@@ -1,5 +1,6 @@
 """Embeddings on ONNX Runtime: micro-batches of texts of like length, from all waiting runs."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from contract.errors import InvalidModelError
 from model_store.manifest import ModelVersion
 from model_store.runtime import Session, open_session
 from model_store.tokenizer import TextTokenizer
+from workers.engine.admission import Admission
 from workers.engine.device import CPU, parse_device, usable_threads
 from workers.engine.engine_thread import EngineThread
 from workers.engine.micro_batches import micro_batches
@@ -27,11 +29,14 @@ _WINDOW_TEXTS = 512  # sorted together; more would make the first run wait longe
 _CPU_PADDED_TOKENS = 1024
 _GPU_PADDED_TOKENS = 16384
 _MAX_ROWS = 128
+_USUAL_SLOTS = 32
 _log = structlog.get_logger()
 
 
 class EmbeddingEngine(EngineThread[EmbeddingRequest, EmbeddingResult]):
     """Embeds texts. ``slots`` is how many runs may be in the works at once; the rest wait.
+
+    Their number says little, as batches are formed of texts; 0 is a usual one.
 
     Raises (from the constructor):
         DeviceUnavailableError: the model would not run on the device that was asked for.
@@ -40,6 +45,7 @@ class EmbeddingEngine(EngineThread[EmbeddingRequest, EmbeddingResult]):
 
     def __init__(self, version: ModelVersion, *, slots: int, threads: int, device: str) -> None:
         parse_device(device)
+        slots = slots or _USUAL_SLOTS
         self.version = version
         self.limit_tokens = version.manifest.context_length
         """The most tokens that one text may have."""
@@ -100,21 +106,23 @@ class _Batches:
         self._dimensions = int(self._session.outputs[self._output][-1])
         on_cpu = self._session.device == CPU
         self._max_padded_tokens = _CPU_PADDED_TOKENS if on_cpu else _GPU_PADDED_TOKENS
-        self._slots = slots
-        self._waiting: deque[EmbeddingRun] = deque()
+        # A cache without end: texts leave nothing behind.
+        self._line: Admission[EmbeddingRun] = Admission(
+            slots=slots, num_blocks=sys.maxsize, block_size=1
+        )
         self._inside: list[_Progress] = []
         self._batches: deque[list[_Text]] = deque()
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting or self._inside)
+        return bool(self._inside) or self._line.waiting > 0
 
     @property
     def running(self) -> int:
         return len(self._inside)
 
     def add(self, run: EmbeddingRun) -> None:
-        self._waiting.append(run)
+        self._line.join(run, priority=run.priority)
 
     def step(self) -> None:
         self._drop_cancelled()
@@ -127,18 +135,21 @@ class _Batches:
         del self._session
 
     def _drop_cancelled(self) -> None:
-        for run in [each for each in self._waiting if each.cancelled]:
-            self._waiting.remove(run)
+        for run in self._line.remove_waiting(lambda run: run.cancelled):
             run.drop()
         for progress in [each for each in self._inside if each.run.cancelled]:
-            self._inside.remove(progress)
+            self._release(progress)
             progress.run.drop()
 
+    def _release(self, progress: _Progress) -> None:
+        self._inside.remove(progress)
+        self._line.release(progress.run)
+
     def _form_batches(self) -> None:
-        """Take whole runs, oldest first, and sort their texts into batches."""
+        """Take whole runs in their order and sort their texts into batches."""
         texts: list[_Text] = []
-        while self._waiting and len(self._inside) < self._slots and len(texts) < _WINDOW_TEXTS:
-            progress = _Progress(self._waiting.popleft(), self._dimensions)
+        while len(texts) < _WINDOW_TEXTS and (run := self._line.admit()) is not None:
+            progress = _Progress(run, self._dimensions)
             self._inside.append(progress)
             texts += [(progress, index) for index in range(progress.missing)]
         lengths = [len(_tokens_of(text)) for text in texts]
@@ -156,7 +167,7 @@ class _Batches:
             progress.rows[index] = vector
             progress.missing -= 1
             if progress.missing == 0:
-                self._inside.remove(progress)
+                self._release(progress)
                 progress.run.complete(_result_of(progress))
 
     def _feeds(self, batch: list[_Text]) -> dict[str, np.ndarray[Any, Any]]:

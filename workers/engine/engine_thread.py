@@ -110,9 +110,14 @@ class EngineThread(ABC, Generic[RequestT, ResultT]):
             PromptTooLongError: it has more tokens than the model takes.
         """
 
-    def submit(self, request: RequestT, on_text: OnText | None = None) -> Run[RequestT, ResultT]:
-        """Hand a request over; a failure of whatever kind is found in the run's result."""
-        run: Run[RequestT, ResultT] = Run(request, on_text)
+    def submit(
+        self, request: RequestT, on_text: OnText | None = None, *, priority: int = 0
+    ) -> Run[RequestT, ResultT]:
+        """Hand a request over; a failure of whatever kind is found in the run's result.
+
+        Where runs must wait for room, those of ``priority`` 0 are the first to enter.
+        """
+        run: Run[RequestT, ResultT] = Run(request, on_text, priority=priority)
         with self._lock:
             ended = self._ended
             if ended is None:

@@ -9,12 +9,12 @@ Engine = EngineThread[Any, Any]
 
 
 def open_engine(
-    version: ModelVersion, *, slots: int = 32, threads: int = 0, device: str = "cpu"
+    version: ModelVersion, *, slots: int = 0, threads: int = 0, device: str = "cpu"
 ) -> Engine:
     """Load ``version`` and start its engine thread.
 
     Args:
-        slots: requests in one batch.
+        slots: requests in one batch; 0 leaves their number to memory and a measurement.
         threads: of the computation; 0 means one for each core that this process may use.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
 

@@ -15,8 +15,12 @@ ResultT = TypeVar("ResultT")
 class Run(Generic[RequestT, ResultT]):
     """A request on its way to a result. It ends exactly once; a later end is ignored."""
 
-    def __init__(self, request: RequestT, on_text: OnText | None = None) -> None:
+    def __init__(
+        self, request: RequestT, on_text: OnText | None = None, *, priority: int = 0
+    ) -> None:
         self.request = request
+        self.priority = priority
+        """Its class in the line of those that wait to enter the batch; 0 is the most urgent."""
         self.on_text = on_text
         self._cancelled = False
         self._future: Future[ResultT] = Future()

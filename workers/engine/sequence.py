@@ -1,5 +1,6 @@
 """One run in the batch: its tokens become text, and its text a result."""
 
+from dataclasses import replace
 from typing import Any
 
 from contract.errors import EngineError
@@ -11,21 +12,31 @@ GenerationRun = Run[GenerationRequest, GenerationResult]
 
 
 class Sequence:
-    """A run with its place in the native engine: ``native``, the request, and its ``turn``."""
+    """A run, and its place in the native engine: ``native``, the request, and its ``turn``."""
 
     __slots__ = ("native", "run", "stream", "tokens", "turn")
 
-    def __init__(self, run: GenerationRun, native: Any, turn: int, stream: TextStream) -> None:
+    def __init__(self, run: GenerationRun, stream: TextStream) -> None:
         self.run = run
-        self.native = native
-        self.turn = turn
         self.stream = stream
-        self.tokens = 0
+        self.tokens: list[int] = []
+        self.native: Any = None
+        self.turn = 0
+
+    @property
+    def rest(self) -> GenerationRequest:
+        """What is to be generated yet: the whole answer, or what a pause left of it."""
+        asked = self.run.request
+        return replace(
+            asked,
+            prompt_tokens=[*asked.prompt_tokens, *self.tokens],
+            max_tokens=asked.max_tokens - len(self.tokens),
+        )
 
     def push(self, token: int) -> bool:
         """Take the next token; whether a stop string ends the answer here."""
         if not self.stream.stopped:
-            self.tokens += 1
+            self.tokens.append(token)
             self._show(self.stream.push(token))
         return self.stream.stopped
 
@@ -40,8 +51,8 @@ class Sequence:
                 text=self.stream.text,
                 finish_reason="stop" if self.stream.stopped else reason,
                 prompt_tokens=len(self.run.request.prompt_tokens),
-                completion_tokens=self.tokens,
-                cached_tokens=cached_tokens,
+                completion_tokens=len(self.tokens),
+                cached_tokens=min(cached_tokens, len(self.run.request.prompt_tokens)),
             )
         )
 
@@ -50,7 +61,7 @@ class Sequence:
         if not text or run.on_text is None or run.cancelled:
             return
         try:
-            run.on_text(text, self.tokens)
+            run.on_text(text, len(self.tokens))
         except Exception as error:  # noqa: BLE001  (the caller's code: only its own run suffers)
             run.fail(EngineError(f"on_text raised {error!r}"))
             run.cancel()
