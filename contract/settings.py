@@ -137,7 +137,12 @@ class Settings:
         "auto",
         "auto (a free GPU if there is one, else the CPU), cpu, cuda (any free GPU) or cuda:N",
     )
-    slots: int = _setting(_whole(1, 1024), 32, "jobs that one worker runs at once, per model")
+    slots: int = _setting(
+        _whole(0, 1024),
+        0,
+        "jobs that one worker runs at once, per model;"
+        " 0 takes as many as its memory and the measured time of its steps are good for",
+    )
     threads: int = _setting(_whole(0, 1024), 0, "CPU threads of one engine; 0 takes every core")
     lease_s: float = _setting(
         _seconds(1, 3600), 10.0, "a worker silent for this long loses its jobs to others"

@@ -87,7 +87,11 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 def settings(redis_server: RedisServer, tmp_path: Path) -> Settings:
     """Settings for the clean Valkey."""
     return Settings.from_mapping(
-        {"MILLRACE_REDIS_URL": redis_server.url, "MILLRACE_DATA_DIR": str(tmp_path / "data")}
+        {
+            "MILLRACE_REDIS_URL": redis_server.url,
+            "MILLRACE_DATA_DIR": str(tmp_path / "data"),
+            "MILLRACE_SLOTS": "32",
+        }
     )
 
 

@@ -164,7 +164,7 @@ class Executor:
         request = engine.prompt(claim.input, claim.parameters, seed=seed_of(claim))
         stream = self._publisher.open(claim)
         try:
-            run = engine.submit(request, on_text=stream.write)
+            run = engine.submit(request, on_text=stream.write, priority=claim.priority)
             stream.follow(run)
             lease.attach(run)
             result = run.result()

@@ -27,8 +27,9 @@ Does = Literal["answers", "breaks", "goes on"]
 class Simple:
     """A stepper that answers at once, breaks, or goes on until its runs are cancelled."""
 
-    def __init__(self, does: Does) -> None:
+    def __init__(self, does: Does, priorities: list[int]) -> None:
         self._does = does
+        self._priorities = priorities
         self._runs: list[Run[GenerationRequest, GenerationResult]] = []
 
     @property
@@ -41,6 +42,7 @@ class Simple:
 
     def add(self, run: Run[GenerationRequest, GenerationResult]) -> None:
         self._runs.append(run)
+        self._priorities.append(run.priority)
 
     def step(self) -> None:
         if self._does == "breaks":
@@ -64,7 +66,9 @@ class Engine(EngineThread[GenerationRequest, GenerationResult]):
     """The real engine thread around such a stepper."""
 
     def __init__(self, does: Does) -> None:
-        super().__init__("engine", lambda: Simple(does), slots=SLOTS)
+        self.priorities: list[int] = []
+        """Of the runs that it was given."""
+        super().__init__("engine", lambda: Simple(does, self.priorities), slots=SLOTS)
 
     def prompt(
         self, stored_input: Mapping[str, Any], parameters: Mapping[str, Any], *, seed: Any = None
@@ -128,6 +132,19 @@ def test_a_process_whose_engine_broke_claims_no_more_jobs_to_take_down_with_it(
     rig.run_all(hints=40)
     claimed = [job for job in jobs if store.get(job).attempts]
     assert 1 <= len(claimed) <= SLOTS
+
+
+def test_the_engine_is_told_how_urgent_a_job_is(
+    connection: Connection, settings: Settings, engines: list[Engine]
+) -> None:
+    store = JobStore(connection, settings)
+    for priority in (9, 0):
+        store.submit(new_job(priority=priority))
+    rig = Rig(AttemptStore(connection, settings, "w1"), settings, "answers")
+    engines.append(rig.engine)
+    for _ in range(2):
+        rig.executor.run_next(QUEUE)
+    assert rig.engine.priorities == [0, 9]
 
 
 def test_a_claim_whose_answer_was_lost_is_found_again_and_run(

@@ -101,6 +101,18 @@ def test_a_job_is_answered_streamed_and_counted(rig: Rig) -> None:
     assert [e.kind for e in events][-1] == "done"
 
 
+def test_a_worker_takes_jobs_only_when_its_engines_are_warm_and_known_to_be_right(
+    rig: Rig,
+) -> None:
+    words = rig.worker(MILLRACE_SLOTS="0").log.read_text()
+    places = [words.index(f"engine.{event}") for event in ("measured", "loaded")]
+    assert places == sorted(places)
+    assert words.rindex("engine.loaded") < words.index("worker.registered")
+    slots = {model["model"]: model["slots"] for model in rig.store.workers()[0].models}
+    assert slots["tiny"] >= 4
+    assert slots["tiny-embed"] == 32
+
+
 def test_more_jobs_than_slots_are_all_completed_and_the_same_prompt_has_one_answer(
     rig: Rig,
 ) -> None:

@@ -51,7 +51,7 @@ def test_every_bad_value_and_unknown_name_is_reported_at_once() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("SLOTS", "0"), ("SLOTS", "1.5"), ("SLOTS", ""), ("PORT", "65536"), ("LEASE_S", "inf"),
+        ("SLOTS", "-1"), ("SLOTS", "1.5"), ("SLOTS", ""), ("PORT", "65536"), ("LEASE_S", "inf"),
         ("LEASE_S", "0"), ("REQUIRE_WORKER", "maybe"), ("MODEL", " , "), ("DEVICE", "cuda:x"),
         ("LOG_FORMAT", "xml"), ("URL", "ftp://x"), ("MAX_BODY_BYTES", "-1"),
     ],
