@@ -41,7 +41,7 @@ def test_rows_that_raise_no_speed_are_not_taken() -> None:
     assert choose_slots(times, most=64) == 4
 
 
-def test_rows_are_doubled_while_that_brings_a_fifth_more_tokens_a_second() -> None:
+def test_rows_are_doubled_while_that_brings_clearly_more_tokens_a_second() -> None:
     # 32 rows take 37.2 ms: 860 tokens/s; 64 take 66 ms: 970, an eighth more.
     times = _times(first_row_ms=9.3, each_row_ms=0.9)
     assert choose_slots(times, most=64) == 32

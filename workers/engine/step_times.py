@@ -6,7 +6,7 @@ MOST_WAIT_S = 0.3
 """The longest that running answers should wait for a step that takes up a part of a prompt."""
 
 _LEAST_SLOTS = 4
-_LEAST_GAIN = 1.2  # tokens/s, for twice the rows: each answer takes nearly twice as long
+_LEAST_GAIN = 1.13  # tokens/s, for twice the rows
 _MOST_STEP_S = 0.25  # a reader is given a token this often
 _DEPTH = 0.75  # speed at the end of a long prompt, which attends to all of it, to the beginning
 _GRAIN_TOKENS = 16
