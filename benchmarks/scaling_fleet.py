@@ -36,13 +36,18 @@ from workers.leases import LeaseKeeper
 from workers.publisher import TokenPublisher
 
 _STACK_BYTES = 512 * 1024
-_MARGIN_S = 60.0
-_LOOK_S = 0.05
+_STRIDE = 7919  # a prime: neighbours in the line differ in length
+_LEAD_S = 2.0
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """The work of one worker: ``waves`` times ``slots`` jobs of ``tokens``, ``token_s`` each."""
+    """Workers of so many ``slots``, and jobs of ``tokens`` that take ``token_s`` each.
+
+    For the length of ``waves`` jobs it is counted what ends. Slots are out of step by then, as with
+    real jobs: those that come first are of all lengths.
+    """
 
     slots: int = 16
     tokens: int = 40
@@ -50,14 +55,20 @@ class Shape:
     waves: int = 3
 
     @property
-    def seconds(self) -> float:
-        """What it would take without any queue."""
-        return self.waves * self.tokens * self.token_s
+    def job_s(self) -> float:
+        """What a job takes without any queue."""
+        return self.tokens * self.token_s
+
+    def lengths(self, workers: int) -> list[int]:
+        """Tokens of each job: one of any length for each slot, then more than will be done."""
+        slots = workers * self.slots
+        first = [1 + number * _STRIDE % slots * self.tokens // slots for number in range(slots)]
+        return first + [self.tokens] * (slots * (self.waves + 2))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
-    """What so many workers did."""
+    """What so many workers did in a while in which no slot was without work."""
 
     workers: int
     jobs: int
@@ -185,31 +196,46 @@ def _tell(child: "subprocess.Popen[str]", line: str) -> None:
 
 
 def measure(redis: Any, url: str, *, workers: int, processes: int, shape: Shape) -> Point:
-    """Let so many workers do their waves of jobs, which all wait when they begin."""
+    """Let so many workers work on jobs that all wait when they begin."""
     settings = settings_for(url, SLOTS=str(shape.slots))
     store, hints = JobStore.connect(settings), HintPublisher(settings)
-    jobs = workers * shape.slots * shape.waves
     with Fleet(url, workers, processes, shape) as fleet:
-        _submit(store, hints, jobs, shape)
-        done = store.counters().get("jobs_completed", 0)
-        before, fleet_s = read(redis), fleet.cpu_s()
+        _submit(store, hints, shape.lengths(workers))
         fleet.go()
-        due_s = time.monotonic() + 2 * shape.seconds + _MARGIN_S
-        while store.counters().get("jobs_completed", 0) < done + jobs:
-            if time.monotonic() > due_s:
-                raise RuntimeError(f"{workers} workers did not do {jobs} jobs in time")
-            time.sleep(_LOOK_S)
-        spent = between(before, read(redis))
-        return Point(
-            workers=workers, jobs=jobs, seconds=spent.seconds, spent=spent,
-            fleet_cpu_s=fleet.cpu_s() - fleet_s,
-        )  # fmt: skip
+        time.sleep(shape.job_s + _LEAD_S)
+        before, fleet_s = read(redis), fleet.cpu_s()
+        seen = _watch(store, shape.waves * shape.job_s)
+        spent, fleet_s = between(before, read(redis)), fleet.cpu_s() - fleet_s
+        if store.queues()[0].pending == 0:
+            raise RuntimeError(f"{workers} workers ran out of work")
+    (first_s, first), (last_s, last) = seen[0], seen[-1]
+    return Point(
+        workers=workers, jobs=last - first, seconds=last_s - first_s, spent=spent,
+        fleet_cpu_s=fleet_s,
+    )  # fmt: skip
 
 
-def _submit(store: JobStore, hints: HintPublisher, jobs: int, shape: Shape) -> None:
-    make = job_maker(jobs, tokens=shape.tokens)
-    for start in range(0, jobs, SUBMITS_AT_ONCE):
-        outcomes = store.submit_many([make() for _ in range(min(SUBMITS_AT_ONCE, jobs - start))])
+def _watch(store: JobStore, seconds: float) -> list[tuple[float, int]]:
+    """When the number of completed jobs changed, and what it was then."""
+    seen: list[tuple[float, int]] = []
+    end_s = time.perf_counter() + seconds
+    count = store.counters().get("jobs_completed", 0)
+    while (now_s := time.perf_counter()) < end_s:
+        completed = store.counters().get("jobs_completed", 0)
+        if completed != count:
+            count = completed
+            seen.append((now_s, count))
+        time.sleep(_LOOK_S)
+    if len(seen) < 2:
+        raise RuntimeError("the fleet does not work")
+    return seen
+
+
+def _submit(store: JobStore, hints: HintPublisher, lengths: Sequence[int]) -> None:
+    make = {tokens: job_maker(tokens, tokens=tokens) for tokens in set(lengths)}
+    for start in range(0, len(lengths), SUBMITS_AT_ONCE):
+        batch = [make[tokens]() for tokens in lengths[start : start + SUBMITS_AT_ONCE]]
+        outcomes = store.submit_many(batch)
         for outcome in outcomes:
             if isinstance(outcome, MillraceError):
                 raise outcome
@@ -219,23 +245,24 @@ def _submit(store: JobStore, hints: HintPublisher, jobs: int, shape: Shape) -> N
 
 def table(points: Sequence[Point], shape: Shape) -> list[str]:
     """Lines for people."""
-    ideal = shape.slots / (shape.tokens * shape.token_s)
+    ideal = shape.slots / shape.job_s
     lines = [
-        f"jobs of {shape.tokens} tokens in {shape.tokens * shape.token_s:.1f} s,"
-        f" {shape.slots} slots a worker, {shape.waves} waves;"
+        f"jobs of {shape.tokens} tokens in {shape.job_s:.1f} s, {shape.slots} slots a worker,"
+        f" counted for {shape.waves * shape.job_s:.0f} s;"
         f" an engine alone would do {ideal:.2f} jobs/s",
         f"{'workers':>7} {'jobs':>6} {'jobs/s':>8} {'efficiency':>10} {'of ideal':>9}"
         f" {'Redis us/job':>12} {'Redis CPU':>9} {'fleet CPU':>9} {'scripts/job':>11}",
     ]
     for point in points:
-        redis_us = point.spent.cpu_s * 1e6 / point.jobs
+        redis_share = point.spent.cpu_s / point.spent.seconds
+        redis_us = redis_share * 1e6 / point.per_s
         lines.append(
             f"{point.workers:7} {point.jobs:6} {point.per_s:8.2f}"
             f" {100 * efficiency(point, points[0]):9.1f}%"
             f" {100 * point.per_s / (point.workers * ideal):8.1f}%"
-            f" {redis_us:12.0f} {100 * point.spent.cpu_s / point.seconds:8.1f}%"
-            f" {100 * point.fleet_cpu_s / point.seconds:8.1f}%"
-            f" {point.spent.scripts / point.jobs:11.1f}"
+            f" {redis_us:12.0f} {100 * redis_share:8.1f}%"
+            f" {100 * point.fleet_cpu_s / point.spent.seconds:8.1f}%"
+            f" {point.spent.scripts / point.spent.seconds / point.per_s:11.1f}"
         )
     return lines
 

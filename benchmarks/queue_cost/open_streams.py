@@ -17,8 +17,8 @@ from typing import Any
 from benchmarks.queue_cost.figures import in_ms
 from benchmarks.queue_cost.http_bursts import JOBS, Body, on_lines
 from benchmarks.queue_cost.http_line import Line
+from benchmarks.queue_cost.millrace_subject import DEFAULTS
 from benchmarks.queue_cost.stack import Stack
-from benchmarks.queue_cost.subjects import SLOTS
 from tests.support.worker_process import ROOT
 
 STREAMS = 2000
@@ -36,7 +36,7 @@ def measure(folder: Path, settings: Mapping[str, str], *, streams: int = STREAMS
     Each stream follows a job of its own; as many as there are slots run, and make a token each
     30 ms.
     """
-    with Stack(folder, settings={"SLOTS": str(SLOTS), **settings}, token_s=_TOKEN_S) as stack:
+    with Stack(folder, settings={**DEFAULTS, **settings}, token_s=_TOKEN_S) as stack:
         short = {"max_tokens": 1}
         asyncio.run(steady(stack.url, stack.body("warm-up", short), PER_S, 2.0))
         before = asyncio.run(steady(stack.url, stack.body("before", short), PER_S, SECONDS))

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.queue_cost.stack import Stack
 from contract.errors import MillraceError
 from contract.fingerprint import fingerprint
-from contract.job import NewJob
+from contract.job import NewJob, Submission
 from contract.queues import HintPublisher
 
 _PAUSE_S = 0.002
@@ -17,10 +17,11 @@ _PATIENCE_S = 120.0
 
 
 class StoreClient:
-    """Submits jobs, and learns their results."""
+    """Submits jobs, ``at_once`` by a call, and learns their results."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, at_once: int) -> None:
         self._stack = stack
+        self._at_once = at_once
         self._store = stack.store
         self._hints = HintPublisher(stack.settings)
 
@@ -45,16 +46,18 @@ class StoreClient:
         )
 
     def burst(self, texts: Sequence[str], parameters: Mapping[str, Any]) -> list[float]:
-        """Submit a job for each text, then read every result; the seconds of each submit."""
+        """Submit a job for each text, then read every result; the seconds of each submit.
+
+        Calls that submit many are not told: they are something else.
+        """
         before, ids, taken_s = self._ended(), [], []
-        for text in texts:
+        for start in range(0, len(texts), self._at_once):
             started_s = time.perf_counter()
-            new = self.new_job(text, parameters)
-            submission = self._store.submit(new)
-            if submission.wants_hint:
-                self._hints.publish(new.queue)
+            news = [self.new_job(t, parameters) for t in texts[start : start + self._at_once]]
+            submissions = self._submit(news)
+            self._hints.publish(self._stack.queue, sum(each.wants_hint for each in submissions))
             taken_s.append(time.perf_counter() - started_s)
-            ids.append(new.id)
+            ids += [new.id for new in news]
         due_s = time.monotonic() + _PATIENCE_S
         while self._ended() < before + len(texts):
             if time.monotonic() > due_s:
@@ -62,11 +65,21 @@ class StoreClient:
             time.sleep(_PAUSE_S)
         for start in range(0, len(ids), _AT_ONCE):
             self._read(ids[start : start + _AT_ONCE])
-        return taken_s
+        return taken_s if self._at_once == 1 else []
 
     def one(self, text: str, parameters: Mapping[str, Any]) -> None:
         """One job, to its result."""
         self.burst([text], parameters)
+
+    def _submit(self, news: Sequence[NewJob]) -> list[Submission]:
+        if len(news) == 1:
+            return [self._store.submit(news[0])]
+        found = []
+        for outcome in self._store.submit_many(news):
+            if isinstance(outcome, MillraceError):
+                raise outcome
+            found.append(outcome)
+        return found
 
     def _ended(self) -> int:
         return self._store.counters().get("jobs_completed", 0)

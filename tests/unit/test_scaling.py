@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scaling_calls import Cost, of_a_job
+from benchmarks.scaling_calls import BARE, PIPELINED, Cost, of_a_job, turn_us
 from benchmarks.scaling_fleet import Point, Shape, efficiency, shares
 from benchmarks.scaling_jobs import PROMPT_BYTES, SIMULATED, job_maker
 from benchmarks.scaling_redis import Reading, Spent, between, calls_of
@@ -57,8 +57,14 @@ def test_efficiency_is_against_as_many_times_one_worker() -> None:
     assert efficiency(point(100, 30.0), one) == pytest.approx(0.8)
 
 
-def test_a_shape_says_how_long_it_would_take_without_a_queue() -> None:
-    assert Shape(slots=16, tokens=40, token_s=0.2, waves=3).seconds == pytest.approx(24)
+def test_the_first_jobs_put_the_slots_out_of_step_and_there_is_work_until_the_end() -> None:
+    shape = Shape(slots=16, tokens=40, token_s=0.2, waves=3)
+    lengths = shape.lengths(10)
+    first, rest = lengths[:160], lengths[160:]
+    assert {first.count(tokens) for tokens in range(1, 41)} == {4}
+    assert set(rest) == {40}
+    assert len(rest) > 160 * (shape.waves + 1)
+    assert shape.job_s == pytest.approx(8)
 
 
 def test_every_job_has_its_own_prompt_of_the_same_size() -> None:
@@ -74,12 +80,17 @@ def test_every_job_has_its_own_prompt_of_the_same_size() -> None:
 def test_the_cost_of_a_job_adds_up_its_calls_and_its_share_of_the_beats() -> None:
     costs = {
         "submit, 1 worker": 90.0, "submit, 100 workers": 100.0, "send a hint": 10.0,
-        "claim": 50.0, "publish a token": 2.0, "beat": 160.0, "finish and claim": 85.0,
+        "claim": 50.0, "publish a token": 4.5, "beat": 160.0, "finish and claim": 85.0,
+        BARE: 41.0, PIPELINED: 1.0,
     }  # fmt: skip
+    calls = {"publish a token": 1 / 16}
     rows = [
-        Cost(name=name, unit="", redis_us=us, commands=1, calls=1) for name, us in costs.items()
+        Cost(name=name, unit="", redis_us=us, commands=1, calls=calls.get(name, 1))
+        for name, us in costs.items()
     ]
-    assert of_a_job(rows, tokens=40, seconds=8.0, slots=16) == 185 + 80 + 160
+    assert turn_us(rows) == 40
+    tokens, beats = 40 * (4.5 - 2.5), 1 * (160 - 40)
+    assert of_a_job(rows, tokens=40, seconds=8.0, slots=16) == 60 + 45 + tokens + beats
 
 
 def test_a_job_is_charged_for_what_it_takes_beyond_its_prompt() -> None:
