@@ -1,5 +1,6 @@
 """POST /api/v1/jobs:batch."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,8 @@ from producer.problems import describe, retry_after_s
 from producer.views import JOBS_PATH, view_job
 
 _LATER = {"Retry-After": "Seconds after which all that may be accepted then should be sent again."}
+
+_VIEWS_AT_ONCE = 25  # then other requests have a turn: a view takes about 40 us
 
 
 def add_batch(api: Api, batches: BatchAdmission, *, max_body_bytes: int) -> None:
@@ -69,6 +72,8 @@ def _view(outcomes: Sequence[Outcome]) -> Batch:
 
 
 def _entry(place: int, outcome: Outcome) -> AcceptedJob | RefusedJob:
+    if place % _VIEWS_AT_ONCE == 0:
+        time.sleep(0)
     if isinstance(outcome, errors.MillraceError):
         problem = describe(outcome, _fields(place, outcome))
         wait_s = retry_after_s(outcome)

@@ -53,7 +53,11 @@ def pytest_terminal_summary(
 
 @pytest.fixture(autouse=True)
 def _default_logs() -> Iterator[None]:
-    """A command run in this process sets its logs up for good; the next test starts anew."""
+    """A command run in this process sets its logs up for good; the next test starts anew.
+
+    So does the import of a front's configuration, which comes before the first test.
+    """
+    structlog.reset_defaults()
     yield
     structlog.reset_defaults()
 

@@ -17,9 +17,9 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     """A body whose model is well-formed names one that can do what the rest of it asks."""
-    if isinstance(body, dict) and _is_well_formed(body.get("model")):
-        return {**body, "model": EMBEDDER if _asks_to_embed(body) else GENERATOR}
-    return body
+    if isinstance(body, dict) and isinstance(body.get("jobs"), list):
+        return {**body, "jobs": [_with_known_model(job) for job in body["jobs"]]}
+    return _with_known_model(body)
 
 
 @schemathesis.hook
@@ -29,6 +29,12 @@ def map_headers(context: Any, headers: Any) -> Any:
     if headers and isinstance(headers.get(name), str) and _KEY.fullmatch(headers[name]):
         return {**headers, name: uuid.uuid4().hex}
     return headers
+
+
+def _with_known_model(job: Any) -> Any:
+    if isinstance(job, dict) and _is_well_formed(job.get("model")):
+        return {**job, "model": EMBEDDER if _asks_to_embed(job) else GENERATOR}
+    return job
 
 
 def _is_well_formed(model: Any) -> bool:

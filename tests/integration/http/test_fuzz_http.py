@@ -30,8 +30,9 @@ _WAITS = re.compile(r"wait\s*=\s*\"?0*[1-9]", re.IGNORECASE)
 _RAW = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40)
 _PATHS = (
     "/", "/healthz", "/readyz", "/openapi.json", "/docs", "/api/v1/models", "/api/v1/workers",
-    "/api/v1/queues", "/api/v1/dead", JOBS, f"{JOBS}/ID", f"{JOBS}/ID/result", f"{JOBS}/ID/events",
-    f"{JOBS}/ID/cancel", f"{JOBS}/ID/redrive", f"{JOBS}/job_0", f"{JOBS}//", "//", "/static/x",
+    "/api/v1/queues", "/api/v1/dead", JOBS, f"{JOBS}:batch", f"{JOBS}/ID", f"{JOBS}/ID/result",
+    f"{JOBS}/ID/events", f"{JOBS}/ID/cancel", f"{JOBS}/ID/redrive", f"{JOBS}/job_0", f"{JOBS}//",
+    "//", "/static/x",
 )  # fmt: skip
 _METHODS = ("GET", "GET", "GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE", "X")
 
@@ -73,6 +74,27 @@ def test_any_json_is_accepted_or_refused(
         require_ours(post(client, json.dumps(changed).encode()))
 
     fuzzer.run(check, st.one_of(mutated_json(record), json_values()), examples=60)
+
+
+def test_any_json_in_a_batch_is_accepted_or_refused_in_its_place(
+    client: FlaskClient, fuzzer: Fuzzer
+) -> None:
+    def check(changed: Any) -> None:
+        body = json.dumps({"jobs": [GENERATE, changed, EMBED]}).encode()
+        response = client.post(f"{JOBS}:batch", data=body, content_type="application/json")
+        require_ours(response)
+        if response.status_code == 400:
+            return  # what JSON has no bytes for, such as half of a surrogate pair
+        entries = json.loads(response.data)["data"]
+        assert [entries[0]["status"], entries[2]["status"]] == [202, 202]
+        assert entries[1]["status"] < 500, entries[1]
+        assert ("job" in entries[1]) == (entries[1]["status"] == 202)
+
+    nested: Any = []
+    for _ in range(200):
+        nested = [nested]
+    jobs = st.one_of(mutated_json(GENERATE), mutated_json(EMBED), json_values())
+    fuzzer.run(check, jobs, examples=60, known=[nested, {"model": "tiny", "input": nested}, None])
 
 
 def test_any_bytes_are_accepted_or_refused(client: FlaskClient, fuzzer: Fuzzer) -> None:

@@ -129,6 +129,32 @@ def test_the_server_answers_others_while_a_prompt_is_counted(own_server: FrontSe
     assert meanwhile >= 5  # loading the tokenizer in the helper takes longer than that
 
 
+def test_others_are_answered_and_counted_while_many_prompts_of_a_batch_are(
+    http: httpx.Client,
+) -> None:
+    counted = threading.Event()
+    answers: list[int] = []
+    too_long = {"model": "tiny", "input": LONG_PROMPT}
+    http.post(JOBS, json=too_long)  # the helper is up from now on
+
+    def count() -> None:
+        with httpx.Client(base_url=http.base_url, trust_env=False, timeout=60) as own:
+            response = own.post(f"{JOBS}:batch", json={"jobs": [too_long] * 500})
+            answers.extend(each["status"] for each in response.json()["data"])
+        counted.set()
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    healthy = refused = 0
+    while not counted.is_set():
+        healthy += http.get("/healthz").is_success
+        refused += http.post(JOBS, json=too_long).status_code == 422
+    thread.join()
+
+    assert answers == [422] * 500
+    assert min(healthy, refused) >= 5
+
+
 def test_sixty_waits_at_once_do_not_keep_others_out(http: httpx.Client) -> None:
     job_id = http.post(JOBS, json={"model": "tiny", "input": "hello"}).json()["id"]
     statuses: list[str] = []
