@@ -118,7 +118,8 @@ class Residue:
         allowed = replace(
             before,
             records=0,
-            connections=before.connections + 20,
+            # Each slot of the three workers may have come to keep one of its own.
+            connections=before.connections + 20 + 3 * 16,
             redis_bytes=before.redis_bytes + (4 << 20) + 600 * jobs,
             front_bytes=before.front_bytes + (64 << 20),
         )
