@@ -111,9 +111,7 @@ def test_the_last_worker_serves_the_others_first_while_another_one_is_awaited(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
     loner, *others = (store.submit(new_job()).job.id for _ in range(3))
-    for name in ("v1", "v2"):
-        claim(attempts(connection, settings, name))
-        lose_worker(connection, reaper, name)
+    _lose_both(connection, settings, reaper)
     last = attempts(connection, settings, "w1")
     held = claim(last)
     assert held.job_id == others[0]
@@ -128,9 +126,7 @@ def test_each_loss_of_a_job_that_must_be_alone_has_another_worker_awaited(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
     loner = store.submit(new_job()).job.id
-    for name in ("v1", "v2"):
-        claim(attempts(connection, settings, name))
-        lose_worker(connection, reaper, name)
+    _lose_both(connection, settings, reaper)
     connection.redis.pexpire(keys.ISOLATING(QUEUE), 3000)
     assert claim(attempts(connection, settings, "v3")).job_id == loner
     lose_worker(connection, reaper, "v3")
@@ -155,9 +151,7 @@ def test_where_other_workers_are_lost_too_it_takes_four_losses_alone_to_bury_a_j
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
     job = store.submit(new_job()).job.id
-    for name in ("v1", "v2"):
-        claim(attempts(connection, settings, name))
-        lose_worker(connection, reaper, name)
+    _lose_both(connection, settings, reaper)
     for n in range(4):
         assert store.get(job).state is JobState.QUEUED
         assert claim(attempts(connection, settings, f"alone{n}")).job_id == job
@@ -186,15 +180,20 @@ def test_workers_that_another_suspected_job_was_on_prove_nothing(
     store: JobStore, connection: Connection, settings: Settings, reaper: ReapStore
 ) -> None:
     other = store.submit(new_job()).job.id
-    for name in ("v1", "v2"):
-        claim(attempts(connection, settings, name))
-        lose_worker(connection, reaper, name)
+    _lose_both(connection, settings, reaper)
     connection.redis.zrem(keys.SUSPECTS(QUEUE), other)  # so that the next one is claimed first
     job = store.submit(new_job()).job.id
     for n in range(4):
         assert claim(attempts(connection, settings, f"w{n}")).job_id == job
         lose_worker(connection, reaper, f"w{n}")
     assert store.get(job).dead
+
+
+def _lose_both(connection: Connection, settings: Settings, reaper: ReapStore) -> None:
+    """Let two workers, one after the other, claim the best job and be lost with it."""
+    for name in ("v1", "v2"):
+        claim(attempts(connection, settings, name))
+        lose_worker(connection, reaper, name)
 
 
 def _await_no_longer(connection: Connection) -> None:
@@ -207,9 +206,7 @@ def _after_two_losses(
     connection: Connection, settings: Settings, reaper: ReapStore
 ) -> tuple[list[AttemptStore], list[Claim]]:
     """Two workers with the second and third job, after the first has cost two others."""
-    for name in ("v1", "v2"):
-        claim(attempts(connection, settings, name))
-        lose_worker(connection, reaper, name)
+    _lose_both(connection, settings, reaper)
     loner = connection.redis.zrange(keys.SUSPECTS(QUEUE), 0, -1)
     connection.redis.delete(keys.SUSPECTS(QUEUE))  # so that the next ones are claimed first
     workers = [attempts(connection, settings, name) for name in ("w1", "w2")]

@@ -94,8 +94,6 @@ local function wrecks()
   return found
 end
 
-local function losses_of(id) return tonumber(get(id, 'losses')[1] or '0') end
-
 local function note_wreck(worker)
   local batch = redis.call('SMEMBERS', key.running(worker))
   if #batch == 1 and losses_of(batch[1]) >= 2 then return end
@@ -222,7 +220,7 @@ for _, worker in ipairs(redis.call('ZRANGE', key.workers(), 0, -1)) do
   end
 end
 if not spare then
-  local noted = {}
+  local noted = {} -- workers, each once: their batch shrinks as its jobs are lost
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key.leases(), '-inf', now, 'LIMIT', 0, 500)) do
     local worker = get(id, 'worker')[1] or 'unknown'
     local beat = tonumber(redis.call('ZSCORE', key.workers(), worker) or '')

@@ -16,6 +16,8 @@ local function count(name) redis.call('HINCRBY', key.counters(), name, 1) end
 
 local function get(id, ...) return redis.call('HMGET', key.job(id), ...) end
 
+local function losses_of(id) return tonumber(get(id, 'losses')[1] or '0') end
+
 -- Append to the job's stream. Whoever follows it is woken when the script is done, by one message
 -- for all jobs that it touched (connection.py ends every script with `ring`).
 local rung = {}
@@ -210,7 +212,7 @@ local function room(worker, queue)
   local batch = redis.call('SMEMBERS', key.running(worker))
   if #batch > 0 and redis.call('GET', key.isolating(queue)) == worker then return 0 end
   for _, id in ipairs(batch) do
-    if tonumber(get(id, 'losses')[1] or '0') > 1 then return 0 end
+    if losses_of(id) > 1 then return 0 end
   end
   return free
 end
