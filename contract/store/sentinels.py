@@ -21,6 +21,8 @@ class Sentinels:
 
     The first answer would not do: for some seconds after a failover a Sentinel that has not heard
     of it still names the old primary, which, if it came back, takes writes that are then lost.
+    Nor would the address alone: until the Sentinel that leads the failover has seen the replica
+    promoted, it names the old primary too, and only its flags say that this one is given up.
     """
 
     def __init__(self, hosts: Sequence[tuple[str, int]], name: str) -> None:
@@ -44,26 +46,38 @@ class Sentinels:
 
         Raises:
             MasterNotFoundError: no Sentinel knows them.
+            ConnectionError: a failover is under way, and what it promotes is not known yet.
             TimeoutError: none was reached and some kept silent. That is redis-py's, which is not
                 tried again: the rounds would add up.
         """
-        named: list[tuple[int, str, int]] = []
+        named: list[tuple[int, bool, tuple[str, int]]] = []
         silent = 0
         for client in self._clients:
             try:
-                state: Any = client.sentinel_master(self._name)
+                named.append(self._named_by(client))
             except RedisTimeoutError:
                 silent += 1
-                continue
             except RedisError:
                 continue  # it is gone, or knows no such primary: the others are asked too
-            named.append((state["config-epoch"], state["ip"], state["port"]))
         if not named and silent:
             raise RedisTimeoutError(f"no Sentinel says where the primary of {self._name!r} is")
         if not named:
             raise MasterNotFoundError(f"no Sentinel names the primary of {self._name!r}")
-        self.latest = max(named)[1:]
-        return self.latest
+        _, given_up, address = max(named)
+        if given_up:
+            raise RedisConnectionError(f"a failover of {self._name!r} is under way")
+        self.latest = address
+        return address
+
+    def _named_by(self, client: "redis.Redis") -> tuple[int, bool, tuple[str, int]]:
+        """One Sentinel's answer: election, whether it gives that primary up, host and port."""
+        state: Any = client.sentinel_master(self._name)
+        address = (state["ip"], state["port"])
+        if "failover_in_progress" not in state["flags"]:
+            return state["config-epoch"], False, address
+        # It leads the failover: by this question alone it names the promoted one, once it knows.
+        promoted: Any = client.sentinel_get_master_addr_by_name(self._name)
+        return state["config-epoch"], promoted == address, promoted
 
 
 class PrimaryConnection(Connection):

@@ -93,6 +93,25 @@ def test_a_failover_costs_no_worker_its_jobs_and_the_old_primary_gets_no_writes(
     assert store.submit(new_job()).job.queue == QUEUE
 
 
+def test_an_old_primary_that_is_back_before_the_failover_ends_gets_no_writes(
+    group: SentinelGroup, there: Settings
+) -> None:
+    replica = group.replica
+    old, _ = group.fail_over()
+    os.kill(replica.pid, signal.SIGSTOP)  # no Sentinel learns that it has been promoted
+    try:
+        old.start()
+        assert old.role() == "master"
+        with pytest.raises(StoreUnavailableError):
+            JobStore.connect(replace(there, min_replicas=0)).submit(new_job())
+        assert old.client().dbsize() == 0
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    eventually(group.complete, timeout_s=30)
+    assert group.primary is replica
+    assert JobStore.connect(there).submit(new_job()).job.queue == QUEUE
+
+
 def _beats(worker: AttemptStore, job: str, attempt: int) -> bool:
     try:
         return worker.beat(state="ready", queues=[QUEUE], held=[(job, attempt)]) == (True, set())
