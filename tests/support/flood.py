@@ -33,7 +33,7 @@ class Flood:
         self._url = url
         self._http = http
         self._end_s = time.monotonic() + seconds
-        self._numbers = itertools.count()
+        self._prompts = (f"{uuid.uuid4().hex} {n}" for n in itertools.count())  # none is cached
         self.accepted: list[str] = []
         self.refusals_s: list[float] = []
         self.others: Counter[int] = Counter()
@@ -50,7 +50,7 @@ class Flood:
                 await asyncio.sleep(max(due_s - time.monotonic(), 0))
                 due_s = max(due_s + pause_s, time.monotonic())
                 asked_s = time.perf_counter()
-                status, body = await line.submit(prompt(f"rude {next(self._numbers)}", TOKENS))
+                status, body = await line.submit(prompt(next(self._prompts), TOKENS))
                 if status == 202:
                     self.accepted.append(json.loads(body)["id"])
                 elif status == 429:
@@ -61,14 +61,14 @@ class Flood:
         await asyncio.gather(*(connection(number) for number in range(CONNECTIONS)))
 
     async def polite(self, clients: int) -> None:
-        """Keep one job per client waiting or running."""
+        """Keep one job per client waiting or running; who would be too late goes."""
 
         async def client(number: int) -> None:
             await asyncio.sleep(START_S * number / clients)
             while time.monotonic() < self._end_s:
-                name = f"polite {next(self._numbers)}"
-                if job := await self._admitted(name):
-                    await self._http.get(f"/api/v1/jobs/{job}", params={"wait": 30})
+                if not (job := await self._admitted(next(self._prompts))):
+                    break
+                await self._http.get(f"/api/v1/jobs/{job}", params={"wait": 30})
 
         await asyncio.gather(*(client(number) for number in range(clients)))
 

@@ -1,8 +1,9 @@
 -- TURNS: a request that a full backlog refused is promised the next moment at which a place should
--- be free, and when it comes back it finds one, held against newcomers for HELD_MS (docs/adr/0010).
+-- be free, and when it comes back it finds one, held against newcomers from EARLY_MS before that
+-- moment to LATE_MS after it (docs/adr/0010).
 -- A request is known by its idempotency key, or else by its body (`who`, and whether it is `keyed`);
 -- several with one body hold turns 1, 2, …
-local MOST_TURNS, LATEST_MS, HELD_MS = 10000, 120000, 2000
+local MOST_TURNS, LATEST_MS, EARLY_MS, LATE_MS = 10000, 120000, 1000, 2000
 
 -- nil when there is a place for this request among `size` that wait, beside those that are held for
 -- others; else the seconds until it should come back, or '' when nobody can know.
@@ -40,13 +41,13 @@ local function turned_away(queue, who, keyed, size, limit, now, lease_ms)
 
   local function has_place()
     if size >= limit then return false end
-    local stale = redis.call('ZRANGEBYSCORE', turns, '-inf', now - HELD_MS, 'LIMIT', 0, 100)
+    local stale = redis.call('ZRANGEBYSCORE', turns, '-inf', now - LATE_MS, 'LIMIT', 0, 100)
     for _, turn in ipairs(stale) do
       local holder, n = string.match(turn, '^(.*) (%d+)$')
       end_turn(holder, n, 0)
     end
     local due, n = own_turn()
-    local held = due and due <= now and 0 or redis.call('ZCOUNT', turns, '-inf', now)
+    local held = due and due <= now and 0 or redis.call('ZCOUNT', turns, '-inf', now + EARLY_MS)
     if size + math.min(held, math.floor(limit / 2)) >= limit then return false end
     if due and (due <= now or keyed) then end_turn(who, n, 1) end
     return true
@@ -64,23 +65,22 @@ local function turned_away(queue, who, keyed, size, limit, now, lease_ms)
     return expected > 0 and expected or nil
   end
 
-  -- When this request should come back.
+  -- When this request should come back: a client waits for whole seconds, and holds no place in
+  -- the rest of its last one.
   local function promise(step_ms)
     local due, n, last = own_turn()
     if due and due > now and keyed then return due end
-    if due and due <= now then -- it came when told and found no place: its rank among such is kept
-      due = now + shows() * step_ms * redis.call('ZCOUNT', turns, '-inf', due)
+    local came = due and due <= now -- when told, and found no place: its rank among such is kept
+    local before = came and redis.call('ZCOUNT', turns, '-inf', due) or redis.call('ZCARD', turns) + 1
+    due = now + math.min(math.ceil(before * shows() * step_ms / 1000) * 1000, LATEST_MS)
+    if came then
       redis.call('ZADD', turns, due, who .. ' ' .. n)
-      return due
-    end
-    local latest = redis.call('ZRANGE', turns, -1, -1, 'WITHSCORES')[2]
-    due = math.min(math.max(now, tonumber(latest or 0)) + shows() * step_ms, now + LATEST_MS)
-    if redis.call('ZCARD', turns) < MOST_TURNS then
+    elseif redis.call('ZCARD', turns) < MOST_TURNS then
       local new = string.format('%d', (last or 0) + 1)
       redis.call('ZADD', turns, due, who .. ' ' .. new)
       redis.call('HSET', holders, who, (n or new) .. ' ' .. new)
-      redis.call('PEXPIRE', turns, LATEST_MS + HELD_MS)
-      redis.call('PEXPIRE', holders, LATEST_MS + HELD_MS)
+      redis.call('PEXPIRE', turns, LATEST_MS + LATE_MS)
+      redis.call('PEXPIRE', holders, LATEST_MS + LATE_MS)
     end
     return due
   end
