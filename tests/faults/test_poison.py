@@ -20,7 +20,7 @@ from workers.health import EXIT_UNFIT
 pytestmark = pytest.mark.timeout(240)
 POISONED = {"LAB_POISON": "1"}
 MOST_WORKERS = 4
-MOST_WORKERS_AMID_OTHER_LOSSES = 6
+MOST_WORKERS_AMID_OTHER_LOSSES = 8
 MOST_RERUNS = 2
 MEMORY_BYTES = 512 << 20  # of one worker, which takes a quarter of it
 #: 1.5 GiB of address space, half of which a worker takes; fewer arenas keep it from more.

@@ -103,23 +103,14 @@ local function note_wreck(worker)
 end
 
 -- How many losses while it ran alone bury a job. Where workers that did not run it went without a
--- word as well, machines or networks fail, and two losses prove little; unless all of these ran one
--- other job that may have been the end of them.
+-- word as well, machines or networks fail, and the more of that, the less two losses prove.
 local function enough(id, cause)
   if not WORDLESS[cause] then return 2 end
-  local others, aboard = 0, {}
+  local others = 0
   for _, wreck in pairs(wrecks()) do
-    if not string.find(wreck, id, 1, true) then
-      others = others + 1
-      for job in string.gmatch(wreck, ' (%S+)') do aboard[job] = (aboard[job] or 0) + 1 end
-    end
+    if not string.find(wreck, id, 1, true) then others = others + 1 end
   end
-  for job, times in pairs(aboard) do
-    if times == others and losses_of(job) >= 2 and get(job, 'state')[1] ~= 'completed' then
-      return 2
-    end
-  end
-  return others == 0 and 2 or 4
+  return others == 0 and 2 or math.min(3 + others, 6)
 end
 
 local function lose(id, worker, cause)
