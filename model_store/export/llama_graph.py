@@ -21,8 +21,9 @@ from model_store.export.quantization import (
 from model_store.export.weights import Float32
 
 EXACT = "fp32"
+INT8 = "int8"
 CUDA_FORM = "fp16"
-FORMS = {"cpu": (EXACT, "int8"), "cuda": (CUDA_FORM,)}
+FORMS = {"cpu": (EXACT, INT8), "cuda": (CUDA_FORM,)}
 """The forms in which a llama can be written, by the device that they run on."""
 
 
@@ -40,7 +41,7 @@ def write_llama_graph(llama: Llama, folder: Path, *, form: str = EXACT) -> None:
     known = [each for forms in FORMS.values() for each in forms]
     if form not in known:
         raise ModelImportError(f"a llama cannot be written as {form!r}; forms: {', '.join(known)}")
-    if form == "int8" and (config.hidden % BLOCK or config.feed_forward % BLOCK):
+    if form == INT8 and (config.hidden % BLOCK or config.feed_forward % BLOCK):
         raise ModelImportError(f"int8 needs hidden sizes that are multiples of {BLOCK}")
     float_type = FLOAT16 if form == CUDA_FORM else FLOAT
     with GraphWriter(folder, float_type=float_type) as graph:
@@ -55,7 +56,7 @@ class _LlamaWriter:
         self.config = llama.config
         self.weights = llama.weights
         self.graph = graph
-        self.quantized = form == "int8"
+        self.quantized = form == INT8
         self.on_cuda = form == CUDA_FORM
         self.linear: Linear = write_int8 if self.quantized else write_float
         self.residual = ""

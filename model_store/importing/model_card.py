@@ -12,8 +12,8 @@ CARD_FILE = "README.md"
 _FORMS = {
     "fp32": "32-bit floats: computes exactly what the weights say.",
     "int8": (
-        "8-bit blocks of 32 with 8-bit activations: faster, and its answers differ from those of"
-        " fp32. How much was measured at import; see `millrace models show`."
+        "8-bit blocks of 32 with 8-bit activations, smoothed: faster, and its answers may differ"
+        " from those of fp32. How much was measured at import; see `millrace models show`."
     ),
     "fp16": (
         "16-bit floats, for a GPU. This form has not been compared with another: only a GPU can"

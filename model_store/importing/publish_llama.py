@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from contract.errors import ModelImportError
+from model_store.export.configurations import write_configurations
 from model_store.export.graph import MODEL_FILE
 from model_store.export.llama import Llama
-from model_store.export.llama_folder import write_llama_folder
-from model_store.export.llama_graph import CUDA_FORM, EXACT, FORMS, write_llama_graph
+from model_store.export.llama_graph import CUDA_FORM, EXACT, FORMS, INT8, write_llama_graph
 from model_store.importing.exactness import check_exactness, check_round_trip
 from model_store.importing.golden import (
     GOLDEN_TOKENS,
@@ -19,8 +19,9 @@ from model_store.importing.golden import (
 )
 from model_store.importing.model_card import write_model_card
 from model_store.importing.quality import compare_answers, measure_quality
+from model_store.importing.smoothing import smoothed
 from model_store.importing.task import ImportTask
-from model_store.importing.texts import EXACTNESS, QUALITY
+from model_store.importing.texts import CALIBRATION, EXACTNESS, QUALITY
 from model_store.manifest import UNBOUNDED_TOKEN_BYTES, Manifest, ModelVersion
 from model_store.paged_session import PagedSession
 from model_store.token_bytes import max_token_bytes
@@ -40,9 +41,14 @@ def publish_llama(task: ImportTask, folder: Path, llama: Llama) -> ModelVersion:
         raise ModelImportError(
             f"{task.form!r} is no form for {task.device}; there is {', '.join(FORMS[task.device])}"
         )
-    task.step("writing the graph")
-    write_llama_folder(llama, folder, form=task.form)
+    write_configurations(llama.config, folder, form=task.form)
     tokenizer = TextTokenizer.load(folder)
+    written = llama
+    if task.form == INT8:
+        task.step("measuring activations")
+        written = smoothed(llama, [tokenizer.encode(text) for text in CALIBRATION])
+    task.step("writing the graph")
+    write_llama_graph(written, folder, form=task.form)
     token_bytes = max_token_bytes(folder)
     lossless = token_bytes < UNBOUNDED_TOKEN_BYTES
     survivors = check_round_trip(tokenizer, llama.config.vocabulary, lossless=lossless)

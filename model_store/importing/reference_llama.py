@@ -4,7 +4,7 @@ It is written from the papers (Touvron et al., LLaMA, 2023; Su et al., RoFormer,
 shares nothing with the graph writer but the numbers and the weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,13 +12,20 @@ import numpy as np
 from model_store.export.llama import Llama, LlamaConfig
 from model_store.export.weights import Float32
 
+Watch = Callable[[str, Float32], None]
 
-def reference_logits(llama: Llama, texts: Sequence[Sequence[int]]) -> list[Float32]:
+
+def reference_logits(
+    llama: Llama, texts: Sequence[Sequence[int]], *, watch: Watch | None = None
+) -> list[Float32]:
     """Logits ``[tokens, vocabulary]`` after every token of each text.
 
     Each layer's weights are read once for all texts, so that they need not fit in memory.
+    ``watch`` is shown what is multiplied by a layer's matrices, ``[all tokens, in]``: ``N.o``,
+    ``N.mlp`` (by gate and up) and ``N.down``.
     """
     config, weights = llama.config, llama.weights
+    show = watch or _unseen
     spans = [slice(start, end) for start, end in pairwise(np.cumsum([0, *map(len, texts)]))]
     x = weights.read("embedding")[np.concatenate([np.asarray(text) for text in texts])]
     for layer in range(config.layers):
@@ -28,14 +35,22 @@ def reference_logits(llama: Llama, texts: Sequence[Sequence[int]]) -> list[Float
         }
         h = _rms_norm(x, get["attention_norm"], config.rms_epsilon)
         q, k, v = (h @ get[part].T for part in ("q", "k", "v"))
-        attended = [_attend(config, q[span], k[span], v[span]) for span in spans]
-        x = x + np.concatenate(attended) @ get["o"].T
+        attended = np.concatenate([_attend(config, q[span], k[span], v[span]) for span in spans])
+        show(f"{layer}.o", attended)
+        x = x + attended @ get["o"].T
         h = _rms_norm(x, get["mlp_norm"], config.rms_epsilon)
+        show(f"{layer}.mlp", h)
         gate = h @ get["gate"].T
-        x = x + (gate / (1 + np.exp(-gate)) * (h @ get["up"].T)) @ get["down"].T
+        gated = gate / (1 + np.exp(-gate)) * (h @ get["up"].T)
+        show(f"{layer}.down", gated)
+        x = x + gated @ get["down"].T
     x = _rms_norm(x, weights.read("final_norm"), config.rms_epsilon)
     logits = x @ llama.output_weight().T
     return [logits[span] for span in spans]
+
+
+def _unseen(_name: str, _x: Float32) -> None:
+    """For a pass that nobody watches."""
 
 
 def _rms_norm(x: Float32, weight: Float32, epsilon: float) -> Float32:

@@ -41,3 +41,27 @@ QUALITY = (
     "the morning shape the dough, let it rest for an hour, and bake it in a very hot oven for "
     "forty minutes. Let it cool before you cut it.",
 )
+
+CALIBRATION = (
+    "The old lighthouse keeper climbed the stairs twice a day, once to light the lamp and once "
+    "to put it out. He knew the ships by their sound. When the fog came in he rang the bell "
+    "himself, four strokes each minute, until his daughter took the rope and sent him to bed.",
+    "Question: Why do leaves change their colour in autumn?\nAnswer: In summer the green of "
+    "chlorophyll covers all other colours. When the days grow short, trees stop making it, and "
+    "the yellow and orange that were always there can be seen. Reds are made anew, from sugar.",
+    "1. Preheat the pan.\n2. Beat three eggs with a little salt.\n3. Pour them in and stir "
+    "slowly.\n4. Fold the omelette when the edges are firm.\n\n- Serves: 1\n- Time: 5 minutes\n",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, "
+    "item):\n        self.items.append(item)\n\n    def pop(self):\n        if not "
+    "self.items:\n            raise IndexError('empty stack')\n        return self.items.pop()\n",
+    "In 2021 the company sold 48,300 units, 12.5 % more than in 2020, and earned $3.7 million. "
+    "For 2022 it expects growth of 8 to 10 %, mainly in Brazil, India and South Korea.",
+    "User: Hello! Can you help me plan a trip to Lisbon?\nAssistant: Of course. How many days do "
+    "you have, and do you prefer museums, food or the sea?\nUser: Four days, and mostly food.\n"
+    "Assistant: Then start in the market of Campo de Ourique, where you can try a bit of "
+    "everything.",
+    "Photosynthesis turns light into sugar. Gravity bends light. Triangles have three sides. "
+    "Mozart was born in Salzburg. Tokyo is larger than Osaka. Iron rusts. Bees dance. Nobody "
+    "knows why.",
+)
+"""What activations are measured over; none of it is in what the result is judged by."""
