@@ -36,13 +36,20 @@ class Line:
         Raises:
             RuntimeError: the answer's status is not of success.
         """
+        status, content = await self.exchange(method, path, body, head=head)
+        if status // 100 != 2:
+            raise RuntimeError(f"{method} {path}: {status} {content[:500]!r}")
+        return json.loads(content)
+
+    async def exchange(
+        self, method: str, path: str, body: Any = None, *, head: str = ""
+    ) -> tuple[int, bytes]:
+        """The status and the body of an answer, whatever it says."""
         self._send(method, path, body, head)
         answer = await self._reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(answer.lower())
         content = await (self._chunks() if length is None else self._exactly(int(length[1])))
-        if not answer[9:12].startswith(b"2"):
-            raise RuntimeError(f"{method} {path}: {answer[9:12]!r} {content[:500]!r}")
-        return json.loads(content)
+        return int(answer[9:12]), content
 
     async def _exactly(self, length: int) -> bytes:
         return await self._reader.readexactly(length)

@@ -9,16 +9,15 @@ that each refusal of a rude one took, and the seconds that each polite one was t
 import asyncio
 import itertools
 import json
-import re
 import sys
 import time
 import uuid
 from collections import Counter
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
+from benchmarks.queue_cost.http_line import Line
 from tests.support.service import prompt
 
 CONNECTIONS = 16
@@ -50,7 +49,10 @@ class Flood:
                 await asyncio.sleep(max(due_s - time.monotonic(), 0))
                 due_s = max(due_s + pause_s, time.monotonic())
                 asked_s = time.perf_counter()
-                status, body = await line.submit(prompt(next(self._prompts), TOKENS))
+                status, body = await line.exchange(
+                    "POST", "/api/v1/jobs", prompt(next(self._prompts), TOKENS),
+                    head=f"Idempotency-Key: {uuid.uuid4().hex}\r\n",
+                )  # fmt: skip
                 if status == 202:
                     self.accepted.append(json.loads(body)["id"])
                 elif status == 429:
@@ -97,33 +99,6 @@ class Flood:
         if answer.status_code != 429:
             self.others[answer.status_code] += 1
         return None, float(answer.headers.get("Retry-After", 1))
-
-
-class Line:
-    """One kept connection, so plain that what it measures is the server's time."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    @classmethod
-    async def open(cls, url: str) -> "Line":
-        """Connect."""
-        parts = urlsplit(url)
-        return cls(*await asyncio.open_connection(parts.hostname, parts.port))
-
-    async def submit(self, job: dict[str, Any]) -> tuple[int, bytes]:
-        """The status and the body of the answer."""
-        body = json.dumps(job).encode()
-        self._writer.write(
-            b"POST /api/v1/jobs HTTP/1.1\r\nHost: here\r\nContent-Type: application/json\r\n"
-            b"Idempotency-Key: %s\r\nContent-Length: %d\r\n\r\n%s"
-            % (uuid.uuid4().hex.encode(), len(body), body)
-        )
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head.lower())
-        assert length is not None
-        return int(head[9:12]), await self._reader.readexactly(int(length[1]))
 
 
 async def main(url: str, kind: str, number: float, seconds: float) -> dict[str, Any]:
