@@ -103,9 +103,10 @@ local function note_wreck(worker)
 end
 
 -- How many losses while it ran alone bury a job. Where workers that did not run it went without a
--- word as well, machines or networks fail, and the more of that, the less two losses prove.
+-- word as well, machines or networks fail, and the more of that, the less two losses prove; but of
+-- a copy of a buried job, those of the other prove enough.
 local function enough(id, cause)
-  if not WORDLESS[cause] then return 2 end
+  if not WORDLESS[cause] or get(id, 'tainted')[1] == '1' then return 2 end
   local others = 0
   for _, wreck in pairs(wrecks()) do
     if not string.find(wreck, id, 1, true) then others = others + 1 end
