@@ -1,5 +1,6 @@
 """Writes a llama as an ONNX graph in the paged contract (CPU form)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,9 @@ from model_store.export.quantization import (
     quantize_blocks,
     write_float,
     write_int8,
+    write_packed,
 )
-from model_store.export.weights import Float32
+from model_store.export.weights import Float32, FourBitBlocks
 
 EXACT = "fp32"
 INT8 = "int8"
@@ -32,7 +34,7 @@ def write_llama_graph(llama: Llama, folder: Path, *, form: str = EXACT) -> None:
 
     ``fp32`` computes exactly what the weights say. ``int8`` holds every matrix in 8-bit blocks,
     except the projections to queries, keys and values: rounding those costs the most quality
-    for the least time. ``fp16`` is for CUDA.
+    for the least time. What is exact and comes in 4 bits is kept in these. ``fp16`` is for CUDA.
 
     Raises:
         ModelImportError: the form is unknown, or the sizes do not fit it.
@@ -95,8 +97,7 @@ class _LlamaWriter:
 
     def _attention(self, layer: int, x: str) -> str:
         config, graph = self.config, self.graph
-        matrix = np.concatenate([self._read(layer, part) for part in ("q", "k", "v")])
-        joined = write_float(graph, x, f"{layer}.qkv", matrix, f"{layer}.qkv_out")
+        joined = self._multiply(layer, x, "qkv", ("q", "k", "v"), write_float)
         heads = HeadLayout(
             heads=config.heads,
             kv_heads=config.kv_heads,
@@ -105,22 +106,29 @@ class _LlamaWriter:
         )
         attend = write_cuda_attention if self.on_cuda else write_paged_attention
         attended = attend(graph, layer, joined, heads)
-        matrix = self._read(layer, "o")
-        return self.linear(graph, attended, f"{layer}.o", matrix, f"{layer}.o_out")
+        return self._multiply(layer, attended, "o", ("o",), self.linear)
 
     def _mlp(self, layer: int, x: str) -> str:
         """down(silu(gate(x)) * up(x)), gate and up as one matrix."""
         graph, size = self.graph, self.config.feed_forward
-        matrix = np.concatenate([self._read(layer, "gate"), self._read(layer, "up")])
-        joined = self.linear(graph, x, f"{layer}.gate_up", matrix, f"{layer}.gate_up_out")
+        joined = self._multiply(layer, x, "gate_up", ("gate", "up"), self.linear)
         gate, up = f"{layer}.gate_out", f"{layer}.up_out"
         graph.node("Split", [joined, graph.constant([size, size])], [gate, up], axis=-1)
         graph.node("Sigmoid", [gate], f"{layer}.sigmoid")
         graph.node("Mul", [gate, f"{layer}.sigmoid"], f"{layer}.silu")
         x = graph.node("Mul", [f"{layer}.silu", up], f"{layer}.gated")
-        return self.linear(
-            graph, x, f"{layer}.down", self._read(layer, "down"), f"{layer}.down_out"
-        )
+        return self._multiply(layer, x, "down", ("down",), self.linear)
+
+    def _multiply(self, layer: int, x: str, name: str, parts: Sequence[str], linear: Linear) -> str:
+        """``x`` times the matrices called ``parts``, joined under the name ``name``."""
+        full, output = f"{layer}.{name}", f"{layer}.{name}_out"
+        if linear is write_float and not self.on_cuda:
+            held = [self.weights.blocks(f"{layer}.{part}") for part in parts]
+            blocks = [each for each in held if each is not None]
+            if len(blocks) == len(parts):
+                return write_packed(self.graph, x, full, FourBitBlocks.joined(blocks), output)
+        matrix = np.concatenate([self._read(layer, part) for part in parts])
+        return linear(self.graph, x, full, matrix, output)
 
     def _add_and_norm(self, name: str, x: str, norm: Float32, *, last: bool = False) -> str:
         """Add ``x`` to the residual stream and return the sum normalised."""

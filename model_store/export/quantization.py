@@ -1,4 +1,4 @@
-"""How a graph holds a matrix: as float32, or as 8-bit blocks."""
+"""How a graph holds a matrix: as float32, or in blocks of 4 or 8 bits."""
 
 from typing import Protocol
 
@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model_store.export.graph import MICROSOFT, GraphWriter
-from model_store.export.weights import Float32
+from model_store.export.weights import Float32, FourBitBlocks
 
 BLOCK = 32
 """Weights that share one scale."""
 
-_INT8_ACTIVATIONS = 4
+_FLOAT_ACTIVATIONS, _INT8_ACTIVATIONS = 1, 4
 
 
 class Linear(Protocol):
@@ -25,6 +25,34 @@ class Linear(Protocol):
 def write_float(graph: GraphWriter, x: str, name: str, matrix: Float32, output: str) -> str:
     """The exact form. The matrix stays as it is, which lets an embedding share it."""
     return graph.node("Gemm", [x, graph.weight(name, matrix)], output, transB=1)
+
+
+def write_packed(graph: GraphWriter, x: str, name: str, matrix: FourBitBlocks, output: str) -> str:
+    """The exact form of what its source holds in 4 bits, without making it larger.
+
+    The kernel (MatMulNBits) unpacks the blocks as it multiplies them with floats, and knows no
+    offsets: those are multiplied with the sum of each block of ``x``.
+    """
+    rows, blocks, _ = matrix.codes.shape
+    has_offsets = bool(matrix.offsets.any())
+    codes = matrix.codes[..., 0::2] | matrix.codes[..., 1::2] << 4
+    product = graph.node(
+        "MatMulNBits",
+        [x, graph.weight(f"{name}.q", codes), graph.weight(f"{name}.scale", matrix.scales)],
+        f"{name}.product" if has_offsets else output,
+        domain=MICROSOFT,
+        K=blocks * BLOCK,
+        N=rows,
+        bits=4,
+        block_size=BLOCK,
+        accuracy_level=_FLOAT_ACTIVATIONS,
+    )
+    if not has_offsets:
+        return product
+    parts = graph.node("Reshape", [x, graph.constant([-1, blocks, BLOCK])], f"{name}.parts")
+    sums = graph.node("ReduceSum", [parts, graph.constant([-1])], f"{name}.sums", keepdims=0)
+    offsets = graph.weight(f"{name}.offset", matrix.offsets)
+    return graph.node("Gemm", [sums, offsets, product], output, transB=1)
 
 
 def write_int8(graph: GraphWriter, x: str, name: str, matrix: Float32, output: str) -> str:

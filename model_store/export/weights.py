@@ -1,6 +1,7 @@
 """What a writer of graphs needs from a source of weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -9,6 +10,27 @@ from numpy.typing import NDArray
 from contract.errors import ModelImportError
 
 Float32 = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FourBitBlocks:
+    """A matrix that its source holds in 4 bits a weight: ``scales * (codes - 8) + offsets``.
+
+    ``codes`` ``[out, in / 32, 32]`` are 0 to 15; ``scales`` and ``offsets`` ``[out, in / 32]``.
+    """
+
+    codes: NDArray[np.uint8]
+    scales: Float32
+    offsets: Float32
+
+    @classmethod
+    def joined(cls, parts: Sequence["FourBitBlocks"]) -> "FourBitBlocks":
+        """The rows of several matrices as one."""
+        return cls(
+            codes=np.concatenate([part.codes for part in parts]),
+            scales=np.concatenate([part.scales for part in parts]),
+            offsets=np.concatenate([part.offsets for part in parts]),
+        )
 
 
 class Weights(Protocol):
@@ -21,8 +43,12 @@ class Weights(Protocol):
         """The tensor; raises ModelImportError naming it when it is absent."""
         ...
 
+    def blocks(self, name: str) -> FourBitBlocks | None:  # noqa: ARG002 (most hold none)
+        """The same matrix as its source holds it; None when that is not in blocks of 4 bits."""
+        return None
 
-class MemoryWeights:
+
+class MemoryWeights(Weights):
     """Weights that are arrays already."""
 
     def __init__(self, tensors: Mapping[str, Float32]) -> None:

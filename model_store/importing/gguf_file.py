@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from gguf import GGML_QUANT_SIZES, dequantize
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, dequantize
+from numpy.typing import NDArray
 
 from contract.errors import ModelImportError
-from model_store.export.weights import Float32
+from model_store.export.weights import Float32, FourBitBlocks
 from model_store.importing.gguf_header import HeaderCursor, TensorPlace
 
 Value = TypeVar("Value")
 _DEFAULT_ALIGNMENT = 32
+#: Kinds with 32 codes of 4 bits in a block, and how many numbers stand before these.
+_FOUR_BITS = {GGMLQuantizationType.Q4_0: 1, GGMLQuantizationType.Q4_1: 2}
 
 
 class GgufFile:
@@ -79,20 +82,46 @@ class GgufFile:
     def tensor(self, name: str) -> Float32:
         """A tensor as float32, whatever its storage. Raises ModelImportError."""
         place = self._place(name)
-        block, size = GGML_QUANT_SIZES[place.kind]
-        elements, columns = math.prod(place.shape), place.shape[-1]
-        start, length = self._body + place.offset, elements // block * size
-        if columns % block or start + length > len(self._data):
-            raise ModelImportError(f"{self.path}: tensor {name!r} lies outside the file")
-        stored = np.frombuffer(self._data[start : start + length], np.uint8)
+        stored = self._stored(name, place)
         try:
-            values = dequantize(stored.reshape(*place.shape[:-1], -1), place.kind)
+            values = dequantize(stored, place.kind)
         except NotImplementedError as error:
             raise ModelImportError(
                 f"{self.path}: {name!r} is stored as {place.kind.name}: {error}"
             ) from error
         # A file may lay its bytes anywhere; BLAS is slow on arrays that are not aligned.
         return np.require(values, np.float32, ["ALIGNED"])
+
+    def blocks(self, name: str) -> FourBitBlocks | None:
+        """A matrix as it is stored; None when that is not Q4_0 or Q4_1. Raises ModelImportError.
+
+        A block of Q4_0 is a scale and 32 codes, one of Q4_1 a scale, a smallest weight and 32
+        codes; the first half of them is in the lower halves of the bytes.
+        """
+        place = self._place(name)
+        if place.kind not in _FOUR_BITS or len(place.shape) != 2:
+            return None
+        _, size = GGML_QUANT_SIZES[place.kind]
+        stored = self._stored(name, place).reshape(place.shape[0], -1, size)
+        numbers = _FOUR_BITS[place.kind]
+        head = np.ascontiguousarray(stored[..., : 2 * numbers]).view("<f2").astype(np.float32)
+        bytes_ = stored[..., 2 * numbers :]
+        scales = head[..., 0]
+        return FourBitBlocks(
+            codes=np.concatenate([bytes_ & 15, bytes_ >> 4], axis=-1),
+            scales=scales,
+            offsets=head[..., 1] + 8 * scales if numbers == 2 else np.zeros_like(scales),
+        )
+
+    def _stored(self, name: str, place: TensorPlace) -> NDArray[np.uint8]:
+        """The bytes of a tensor, row by row."""
+        block, size = GGML_QUANT_SIZES[place.kind]
+        elements, columns = math.prod(place.shape), place.shape[-1]
+        start, length = self._body + place.offset, elements // block * size
+        if columns % block or start + length > len(self._data):
+            raise ModelImportError(f"{self.path}: tensor {name!r} lies outside the file")
+        stored = np.frombuffer(self._data[start : start + length], np.uint8)
+        return stored.reshape(*place.shape[:-1], -1)
 
     def _place(self, name: str) -> TensorPlace:
         if name not in self._tensors:

@@ -1,8 +1,13 @@
 """Reads a llama out of a GGUF file: numbers and weights."""
 
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
 from contract.errors import ModelImportError
 from model_store.export.llama import Llama, LlamaConfig
-from model_store.export.weights import Float32, require_shape
+from model_store.export.weights import Float32, FourBitBlocks, Weights, require_shape
 from model_store.importing.gguf_file import GgufFile
 
 _NAMES = {
@@ -21,11 +26,12 @@ _LAYER_NAMES = {
     "up": "ffn_up",
     "down": "ffn_down",
 }
+Element = TypeVar("Element", bound=np.generic)
 _ARCHITECTURE = "llama"
 _FACTORS = "rope_freqs.weight"
 
 
-class GgufWeights:
+class GgufWeights(Weights):
     """The weights of a llama in a GGUF file, under this package's names."""
 
     def __init__(self, file: GgufFile, config: LlamaConfig) -> None:
@@ -39,10 +45,29 @@ class GgufWeights:
         Raises:
             ModelImportError: it is absent, or has not the shape that the numbers ask for.
         """
-        layer, _, part = name.rpartition(".")
-        stored = f"blk.{layer}.{_LAYER_NAMES[part]}.weight" if layer else _NAMES[part]
-        values = require_shape(name, self._file.tensor(stored), self._config.shape(name))
-        return _without_interleaving(values, self._heads[part]) if part in self._heads else values
+        values = require_shape(name, self._file.tensor(_stored(name)), self._config.shape(name))
+        return self._in_order(name, values)
+
+    def blocks(self, name: str) -> FourBitBlocks | None:
+        """The matrix as it is stored, in the same order. Raises ModelImportError."""
+        found = self._file.blocks(_stored(name))
+        if found is None:
+            return None
+        return FourBitBlocks(
+            codes=self._in_order(name, found.codes),
+            scales=self._in_order(name, found.scales),
+            offsets=self._in_order(name, found.offsets),
+        )
+
+    def _in_order(self, name: str, rows: NDArray[Element]) -> NDArray[Element]:
+        part = name.rpartition(".")[2]
+        return _without_interleaving(rows, self._heads[part]) if part in self._heads else rows
+
+
+def _stored(name: str) -> str:
+    """What GGUF calls it."""
+    layer, _, part = name.rpartition(".")
+    return f"blk.{layer}.{_LAYER_NAMES[part]}.weight" if layer else _NAMES[part]
 
 
 def read_gguf(file: GgufFile) -> Llama:
@@ -96,7 +121,7 @@ def _read_config(file: GgufFile) -> LlamaConfig:
     )
 
 
-def _without_interleaving(rows: Float32, heads: int) -> Float32:
+def _without_interleaving(rows: NDArray[Element], heads: int) -> NDArray[Element]:
     """Undo the row order that GGUF gives to q and k: pairs side by side become two halves."""
     pairs = rows.reshape(heads, rows.shape[0] // heads // 2, 2, -1)
     return pairs.swapaxes(1, 2).reshape(rows.shape)

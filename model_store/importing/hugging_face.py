@@ -11,7 +11,7 @@ from contract.errors import ModelImportError
 from model_store.export.bert import Bert, BertConfig
 from model_store.export.llama import Llama, LlamaConfig
 from model_store.export.numbers import require_positive, require_whole
-from model_store.export.weights import Float32, require_shape
+from model_store.export.weights import Float32, Weights, require_shape
 from model_store.importing.safetensors_file import SafetensorsFiles
 from model_store.json_file import read_object
 from model_store.tokenizer import CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
@@ -35,7 +35,7 @@ _LLAMA_LAYER_NAMES = {
 }
 
 
-class LlamaFolderWeights:
+class LlamaFolderWeights(Weights):
     """A llama's weights under this package's names; the layout is the same."""
 
     def __init__(self, files: SafetensorsFiles, config: LlamaConfig) -> None:
@@ -50,7 +50,7 @@ class LlamaFolderWeights:
         return require_shape(name, values, self._config.shape(name))
 
 
-class BertFolderWeights:
+class BertFolderWeights(Weights):
     """A BERT's weights; some folders prefix the names with ``bert.``."""
 
     def __init__(self, files: SafetensorsFiles, config: BertConfig) -> None:

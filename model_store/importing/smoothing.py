@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model_store.export.llama import Llama, LlamaConfig
-from model_store.export.weights import Float32, Weights
+from model_store.export.weights import Float32, FourBitBlocks, Weights
 from model_store.importing.reference_llama import reference_logits
 
 STRENGTH = 0.5
@@ -46,12 +46,12 @@ class Factors:
     o: Float32
 
 
-class SmoothedWeights:
+class SmoothedWeights(Weights):
     """Weights with a layer's factors in them."""
 
     def __init__(self, llama: Llama, factors: Sequence[Factors]) -> None:
-        self._weights: Weights = llama.weights
-        self._config: LlamaConfig = llama.config
+        self._weights = llama.weights
+        self._config = llama.config
         self._factors = factors
 
     def read(self, name: str) -> Float32:
@@ -75,6 +75,15 @@ class SmoothedWeights:
             case "o":
                 return values * _for_all_heads(by.o, self._config)
         return values
+
+    def blocks(self, name: str) -> FourBitBlocks | None:
+        """Of q, k and v, whose columns keep their size. Raises ModelImportError."""
+        layer, _, part = name.rpartition(".")
+        held = self._weights.blocks(name) if part in ("q", "k", "v") else None
+        if held is None or part != "v":
+            return held
+        rows = self._factors[int(layer)].o.reshape(-1, 1)
+        return replace(held, scales=held.scales / rows, offsets=held.offsets / rows)
 
 
 def _factors(llama: Llama, layer: int, peaks: dict[str, Float32]) -> Factors:

@@ -43,6 +43,7 @@ def _read_llama(llama: Llama) -> None:
     names = [f"{n}.{part}" for n in range(llama.config.layers) for part in LAYER_WEIGHTS]
     for name in ("embedding", "final_norm", *names):
         llama.weights.read(name)
+        llama.weights.blocks(name)
     llama.output_weight()
 
 

@@ -2,11 +2,12 @@
 
 import json
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 import gguf
 import numpy as np
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, quantize
 
 from model_store.export.bert import Bert
 from model_store.export.genai_config import hugging_face_config
@@ -42,9 +43,14 @@ def llama_weights(llama: Llama) -> dict[str, Float32]:
 
 
 def write_gguf(
-    llama: Llama, tokenizer_folder: Path, path: Path, *, architecture: str = "llama"
+    llama: Llama,
+    tokenizer_folder: Path,
+    path: Path,
+    *,
+    architecture: str = "llama",
+    kinds: Mapping[str, GGMLQuantizationType] = {"down": GGMLQuantizationType.F16},
 ) -> None:
-    """Write a llama as GGUF: matrices as F16 or F32, q and k with interleaved rows."""
+    """Write a llama as GGUF, q and k with interleaved rows; F32 where ``kinds`` is silent."""
     config = llama.config
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_block_count(config.layers)
@@ -63,10 +69,8 @@ def write_gguf(
         layer, _, part = name.rpartition(".")
         stored = _interleave(value, heads[part]) if part in heads else value
         tensor = f"blk.{layer}.{GGUF_NAMES[part]}" if layer else GGUF_NAMES.get(part, part)
-        if part == "down":
-            writer.add_tensor(f"{tensor}.weight", stored.astype(np.float16))
-        else:
-            writer.add_tensor(f"{tensor}.weight", stored, raw_dtype=GGMLQuantizationType.F32)
+        kind = kinds.get(part, GGMLQuantizationType.F32)
+        writer.add_tensor(f"{tensor}.weight", quantize(stored, kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,0 +1,106 @@
+"""What a GGUF file holds in 4 bits stays so in the exact form, and computes the same."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from gguf import GGMLQuantizationType
+from tokenizers import Tokenizer
+
+from model_store.export.llama import Llama
+from model_store.export.llama_graph import INT8, write_llama_graph
+from model_store.export.weights import Float32, FourBitBlocks
+from model_store.importing.exactness import compare
+from model_store.importing.gguf_file import GgufFile
+from model_store.importing.gguf_model import read_gguf
+from model_store.importing.reference_llama import reference_logits
+from model_store.importing.smoothing import smoothed
+from model_store.paged_session import PagedSession
+from model_store.store import ModelStore
+from model_store.tiny import write_tiny_llama
+from model_store.tiny_llama import random_llama
+from model_store.tokenizer import TOKENIZER_FILE
+from tests.support.models import write_gguf
+
+F16, Q8_0 = GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0
+Q4_0, Q4_1 = GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_1
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+TEXTS = [[5], [7, 9, 300, 41, 5, 5, 6], list(range(3, 60)), list(range(400, 300, -3))]
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_llama(ModelStore(tmp_path_factory.mktemp("models"))).path
+
+
+def stored(folder: Path, tokenizer_folder: Path, kinds: dict[str, GGMLQuantizationType]) -> Llama:
+    """The tiny llama as it comes out of a GGUF file that holds its matrices so."""
+    llama = random_llama(Tokenizer.from_file(str(tokenizer_folder / TOKENIZER_FILE)))
+    write_gguf(llama, tokenizer_folder, folder / "a.gguf", kinds=kinds)
+    return read_gguf(GgufFile(folder / "a.gguf"))
+
+
+def products(folder: Path, operator: str) -> list[onnx.NodeProto]:
+    """The nodes of one kind in the graph in ``folder``."""
+    graph = onnx.load(folder / "model.onnx", load_external_data=False).graph
+    return [node for node in graph.node if node.op_type == operator]
+
+
+def floats(blocks: FourBitBlocks) -> Float32:
+    """The matrix that blocks stand for."""
+    codes = blocks.codes.astype(np.float32) - 8
+    values: Float32 = codes * blocks.scales[..., None] + blocks.offsets[..., None]
+    return values.reshape(len(codes), -1)
+
+
+@pytest.mark.parametrize("kind", [Q4_0, Q4_1])
+def test_blocks_of_4_bits_are_read_as_they_are_stored(
+    tmp_path: Path, tokenizer_folder: Path, kind: GGMLQuantizationType
+) -> None:
+    llama = stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, kind))
+    for part in MATRICES:
+        values, blocks = llama.weights.read(f"1.{part}"), llama.weights.blocks(f"1.{part}")
+        assert blocks is not None
+        assert blocks.codes.max() <= 15
+        assert np.abs(floats(blocks) - values).max() < 1e-6
+    assert llama.weights.blocks("embedding") is None
+
+
+@pytest.mark.parametrize(("kind", "gemms"), [(Q4_0, 0), (Q4_1, 1)])
+def test_the_exact_form_of_4_bits_computes_what_they_say_without_unpacking_them(
+    tmp_path: Path, tokenizer_folder: Path, kind: GGMLQuantizationType, gemms: int
+) -> None:
+    llama = stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, kind))
+    write_llama_graph(llama, tmp_path)
+    matrices = 4 * llama.config.layers  # qkv, o, gate_up and down
+    assert len(products(tmp_path, "MatMulNBits")) == matrices
+    assert len(products(tmp_path, "Gemm")) == gemms * matrices + 1  # offsets, and the logits
+    session = PagedSession(tmp_path / "model.onnx", rows=4, row_tokens=128)
+    assert compare(session, TEXTS, reference_logits(llama, TEXTS)).is_exact
+
+
+def test_smoothed_queries_keys_and_values_stay_in_4_bits(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    llama = smoothed(stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, Q4_1)), TEXTS)
+    for part in "qkv":
+        blocks = llama.weights.blocks(f"0.{part}")
+        assert blocks is not None
+        assert np.abs(floats(blocks) - llama.weights.read(f"0.{part}")).max() < 1e-6
+    write_llama_graph(llama, tmp_path, form=INT8)
+    attributes = [each for node in products(tmp_path, "MatMulNBits") for each in node.attribute]
+    levels = [each.i for each in attributes if each.name == "accuracy_level"]
+    layers = llama.config.layers
+    assert sorted(levels) == [1] * layers + [4] * (1 + 3 * layers)
+
+
+def test_matrices_that_are_stored_otherwise_are_floats_and_so_is_what_they_are_joined_with(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    kinds = {"q": Q4_1, "k": F16, "v": Q4_1, "o": Q8_0, "gate": Q4_0, "up": Q4_1}
+    llama = stored(tmp_path, tokenizer_folder, kinds)
+    write_llama_graph(llama, tmp_path)
+    assert len(products(tmp_path, "MatMulNBits")) == llama.config.layers  # gate_up alone
+    session = PagedSession(tmp_path / "model.onnx", rows=4, row_tokens=128)
+    assert compare(session, TEXTS, reference_logits(llama, TEXTS)).is_exact
