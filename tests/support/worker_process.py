@@ -69,8 +69,9 @@ class WorkerProcess:
         return self._process is not None and self._process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal by pid."""
-        os.kill(self.pid, number)
+        """Send a signal by pid, unless it has ended: a poison may be faster."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def kill(self) -> None:
         """kill -9, and gone."""
