@@ -80,7 +80,11 @@ def show(invocation: Invocation, ref: str) -> None:
 @models.command("import")
 @click.argument("source")
 @click.option("--name", help="Its name in the store.  [default: that of the source]")
-@click.option("--form", type=click.Choice(["fp32", "int8", "fp16"]), help="How weights are kept.")
+@click.option(
+    "--form",
+    type=click.Choice(["fp32", "packed", "int8", "fp16"]),
+    help="How weights are kept.",
+)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @pass_invocation
 def import_(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from contract.errors import ModelImportError
+from model_store.export.decode_groups import write_decode_groups
 from model_store.export.graph import FLOAT, FLOAT16, MICROSOFT, GraphWriter
 from model_store.export.llama import Llama
 from model_store.export.paged_attention import HeadLayout, write_paged_attention
@@ -23,18 +24,20 @@ from model_store.export.quantization import (
 from model_store.export.weights import Float32, FourBitBlocks
 
 EXACT = "fp32"
+PACKED = "packed"
 INT8 = "int8"
 CUDA_FORM = "fp16"
-FORMS = {"cpu": (EXACT, INT8), "cuda": (CUDA_FORM,)}
+FORMS = {"cpu": (EXACT, PACKED, INT8), "cuda": (CUDA_FORM,)}
 """The forms in which a llama can be written, by the device that they run on."""
 
 
 def write_llama_graph(llama: Llama, folder: Path, *, form: str = EXACT) -> None:
     """Write ``model.onnx`` and ``model.onnx.data`` into ``folder``.
 
-    ``fp32`` computes exactly what the weights say. ``int8`` holds every matrix in 8-bit blocks,
-    except the projections to queries, keys and values: rounding those costs the most quality
-    for the least time. What is exact and comes in 4 bits is kept in these. ``fp16`` is for CUDA.
+    ``fp32`` computes exactly what the weights say, and so does ``packed``, which keeps in 4 bits
+    what comes in 4. ``int8`` holds every matrix in 8-bit blocks, except the projections to
+    queries, keys and values: rounding those costs the most quality for the least time. ``fp16``
+    is for CUDA.
 
     Raises:
         ModelImportError: the form is unknown, or the sizes do not fit it.
@@ -45,6 +48,11 @@ def write_llama_graph(llama: Llama, folder: Path, *, form: str = EXACT) -> None:
         raise ModelImportError(f"a llama cannot be written as {form!r}; forms: {', '.join(known)}")
     if form == INT8 and (config.hidden % BLOCK or config.feed_forward % BLOCK):
         raise ModelImportError(f"int8 needs hidden sizes that are multiples of {BLOCK}")
+    if form == PACKED and llama.weights.blocks("0.gate") is None:
+        raise ModelImportError(
+            "packed keeps what its source holds in blocks of 4 bits (a GGUF file with Q4_0 or"
+            " Q4_1), and this one holds none; use fp32"
+        )
     float_type = FLOAT16 if form == CUDA_FORM else FLOAT
     with GraphWriter(folder, float_type=float_type) as graph:
         _LlamaWriter(llama, graph, form).write()
@@ -58,6 +66,7 @@ class _LlamaWriter:
         self.config = llama.config
         self.weights = llama.weights
         self.graph = graph
+        self.packed = form == PACKED
         self.quantized = form == INT8
         self.on_cuda = form == CUDA_FORM
         self.linear: Linear = write_int8 if self.quantized else write_float
@@ -69,6 +78,7 @@ class _LlamaWriter:
         graph.output("logits", graph.float_type, ["num_logits", config.vocabulary])
         if not self.on_cuda:
             write_batch_layout(graph, kv_heads=config.kv_heads, head_size=config.head_size)
+            write_decode_groups(graph, kv_heads=config.kv_heads, head_size=config.head_size)
         cos, sin = config.rotary_tables()
         graph.weight("rotary_cos", cos)
         graph.weight("rotary_sin", sin)
@@ -122,7 +132,7 @@ class _LlamaWriter:
     def _multiply(self, layer: int, x: str, name: str, parts: Sequence[str], linear: Linear) -> str:
         """``x`` times the matrices called ``parts``, joined under the name ``name``."""
         full, output = f"{layer}.{name}", f"{layer}.{name}_out"
-        if linear is write_float and not self.on_cuda:
+        if self.packed:
             held = [self.weights.blocks(f"{layer}.{part}") for part in parts]
             blocks = [each for each in held if each is not None]
             if len(blocks) == len(parts):

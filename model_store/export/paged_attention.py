@@ -1,7 +1,8 @@
 """One layer's attention over a paged cache, from operators that every device has.
 
-Rows with one new token, the answers that grow, attend together, over blocks gathered to the length
-of the longest. A row with more, a prompt, attends by itself in a loop, at its exact length.
+Rows with one new token, the answers that grow, attend in two groups, each over blocks gathered to
+the length of its longest. A row with more, a prompt, attends by itself in a loop, at its exact
+length.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
+from model_store.export.decode_groups import DECODE_GROUPS
 from model_store.export.graph import FLOAT, INT64, MICROSOFT, GraphBuilder, value_info
 from model_store.export.paged_layout import BLOCK_SIZE
 
@@ -76,27 +78,33 @@ def _write_decodes(graph: GraphBuilder, prefix: str, heads: HeadLayout) -> str:
 
     (The Attention operator takes no empty batch, and a step may have prompts alone.)
     """
-    group = heads.heads // heads.kv_heads
-    queries = graph.constant([0, heads.kv_heads, group, heads.head_size])
-    graph.node("Gather", [f"{prefix}query", "decode_token"], f"{prefix}decode_query")
-    graph.node("Reshape", [f"{prefix}decode_query", queries], f"{prefix}q")
-    for kind, name in (("key", f"{prefix}k"), ("value", f"{prefix}v")):
-        graph.node("Gather", [f"{prefix}{kind}_blocks", "decode_block"], f"{name}_blocks")
-        graph.node("Reshape", [f"{name}_blocks", "decode_shape"], name)
+    decoded = [_write_group(graph, prefix, group, heads) for group in DECODE_GROUPS]
+    return graph.node("Concat", decoded, f"{prefix}decoded", axis=0)
+
+
+def _write_group(graph: GraphBuilder, prefix: str, group: str, heads: HeadLayout) -> str:
+    shared = heads.heads // heads.kv_heads
+    queries = graph.constant([0, heads.kv_heads, shared, heads.head_size])
+    here = f"{prefix}{group}_"
+    graph.node("Gather", [f"{prefix}query", f"{group}_token"], f"{here}query")
+    graph.node("Reshape", [f"{here}query", queries], f"{here}q")
+    for kind, name in (("key", f"{here}k"), ("value", f"{here}v")):
+        graph.node("Gather", [f"{prefix}{kind}_blocks", f"{group}_block"], f"{name}_blocks")
+        graph.node("Reshape", [f"{name}_blocks", f"{group}_shape"], name)
     graph.node(
         "FusedMatMul",
-        [f"{prefix}q", f"{prefix}k"],
-        f"{prefix}scores",
+        [f"{here}q", f"{here}k"],
+        f"{here}scores",
         domain=MICROSOFT,
         transB=1,
         alpha=heads.scale,
     )
-    masked = [f"{prefix}scores", "minus_infinity"]
-    graph.node("Where", ["decode_mask", *masked], f"{prefix}masked")
-    graph.node("Softmax", [f"{prefix}masked"], f"{prefix}weights", axis=-1)
-    graph.node("MatMul", [f"{prefix}weights", f"{prefix}v"], f"{prefix}mixed")
+    masked = [f"{here}scores", "minus_infinity"]
+    graph.node("Where", [f"{group}_mask", *masked], f"{here}masked")
+    graph.node("Softmax", [f"{here}masked"], f"{here}weights", axis=-1)
+    graph.node("MatMul", [f"{here}weights", f"{here}v"], f"{here}mixed")
     width = graph.constant([0, heads.heads * heads.head_size])
-    return graph.node("Reshape", [f"{prefix}mixed", width], f"{prefix}decoded")
+    return graph.node("Reshape", [f"{here}mixed", width], f"{here}decoded")
 
 
 def _prompt_body(graph: GraphBuilder, prefix: str, heads: HeadLayout) -> onnx.GraphProto:

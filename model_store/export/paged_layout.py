@@ -38,7 +38,7 @@ def declare_paged_inputs(graph: GraphBuilder) -> None:
 
 
 def write_batch_layout(graph: GraphBuilder, *, kv_heads: int, head_size: int) -> None:
-    """Compute what every layer's attention needs.
+    """Compute where tokens and their cache lines are.
 
     Leaves these values:
 
@@ -47,10 +47,6 @@ def write_batch_layout(graph: GraphBuilder, *, kv_heads: int, head_size: int) ->
     - ``position`` ``[1, tokens]``
     - ``new_line`` ``[tokens + fill, kv_heads, 3]``: where keys and values are stored;
       ``fill`` ``[fill, kv_heads, head_size]``: zeros
-    - ``decode_token`` ``[decodes]``, ``decode_block`` ``[decodes, kv_heads, blocks]``,
-      ``decode_shape`` and ``decode_mask`` ``[decodes, 1, 1, lines]``: rows with one new token
-    - ``prompt_row`` ``[prompts]``, ``prompt_count``: the other rows
-    - ``order`` ``[tokens]``: where each token is when those of decodes come first
     """
     zero, one = graph.constant(0), graph.constant(1)
     first, second = graph.constant([0]), graph.constant([1])
@@ -84,7 +80,6 @@ def write_batch_layout(graph: GraphBuilder, *, kv_heads: int, head_size: int) ->
     graph.node("Unsqueeze", ["flat_position", first], "position")
 
     _write_new_lines(graph, kv_heads, head_size)
-    _write_decodes(graph, kv_heads, head_size)
 
 
 def _write_new_lines(graph: GraphBuilder, kv_heads: int, head_size: int) -> None:
@@ -133,53 +128,3 @@ def _write_new_lines(graph: GraphBuilder, kv_heads: int, head_size: int) -> None
         "Concat", ["fill_count", graph.constant([kv_heads, head_size])], "fill_shape", axis=0
     )
     graph.node("ConstantOfShape", ["fill_shape"], "fill")
-
-
-def _write_decodes(graph: GraphBuilder, kv_heads: int, head_size: int) -> None:
-    zero, one = graph.constant(0), graph.constant(1)
-    first, second = graph.constant([0]), graph.constant([1])
-    graph.node("Equal", ["new", one], "is_decode")
-    graph.node("Not", ["is_decode"], "is_prompt")
-    for kind in ("decode", "prompt"):
-        graph.node("NonZero", [f"is_{kind}"], f"{kind}_rows")
-        graph.node("Squeeze", [f"{kind}_rows", first], f"{kind}_row")
-    graph.node("Shape", ["prompt_row"], "prompt_shape")
-    graph.node("Squeeze", ["prompt_shape"], "prompt_count")
-    graph.node("Gather", ["starts", "decode_row"], "decode_token")
-
-    graph.node("Where", ["is_decode", "used", one], "decode_used")
-    graph.node("ReduceMax", ["decode_used"], "decode_width", keepdims=0)
-    graph.node("Range", [zero, "decode_width", one], "decode_column")
-    graph.node("Gather", ["blocks", "decode_row"], "decode_table")
-    graph.node("Gather", ["decode_table", "decode_column"], "decode_cut", axis=1)
-    graph.node("Slice", ["decode_cut", first, second, second], "decode_first")
-    # A row that is shorter than the longest reads its own first block there.
-    graph.node("Less", ["decode_cut", zero], "is_unused")
-    graph.node("Where", ["is_unused", "decode_first", "decode_cut"], "decode_cut_used")
-    graph.node("Range", [zero, graph.constant(kv_heads), one], "head_list")
-    graph.node("Unsqueeze", ["head_list", second], "heads")
-    graph.node("Unsqueeze", ["decode_cut_used", second], "decode_cut_3")
-    graph.node("Mul", ["decode_cut_3", graph.constant(kv_heads)], "decode_first_head")
-    graph.node("Add", ["decode_first_head", "heads"], "decode_block")
-
-    graph.node("Mul", ["decode_width", graph.constant(BLOCK_SIZE)], "decode_lines")
-    graph.node("Unsqueeze", ["decode_lines", first], "decode_lines_list")
-    graph.node("Shape", ["decode_row"], "decode_count")
-    graph.node(
-        "Concat",
-        ["decode_count", graph.constant([kv_heads]), "decode_lines_list",
-         graph.constant([head_size])],
-        "decode_shape", axis=0,
-    )  # fmt: skip
-    graph.node("Range", [zero, "decode_lines", one], "decode_line")
-    graph.node("Gather", ["past", "decode_row"], "decode_past")
-    graph.node("Unsqueeze", ["decode_past", graph.constant([1, 2, 3])], "decode_past_4")
-    graph.node("LessOrEqual", ["decode_line", "decode_past_4"], "decode_mask")
-
-    graph.array("minus_infinity", np.array(-np.inf, np.float32))
-
-    graph.node("Gather", ["is_prompt", "row"], "is_prompt_token")
-    graph.node("NonZero", ["is_prompt_token"], "prompt_tokens")
-    graph.node("Squeeze", ["prompt_tokens", first], "prompt_token")
-    graph.node("Concat", ["decode_token", "prompt_token"], "attended_token", axis=0)
-    graph.node("ScatterElements", ["token", "attended_token", "token"], "order", axis=0)

@@ -11,6 +11,10 @@ from model_store.manifest import Manifest
 CARD_FILE = "README.md"
 _FORMS = {
     "fp32": "32-bit floats: computes exactly what the weights say.",
+    "packed": (
+        "4-bit blocks as the source holds them, times 32-bit floats: computes exactly what the"
+        " weights say, in a third of the memory."
+    ),
     "int8": (
         "8-bit blocks of 32 with 8-bit activations, smoothed: faster, and its answers may differ"
         " from those of fp32. How much was measured at import; see `millrace models show`."

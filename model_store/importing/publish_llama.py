@@ -7,7 +7,14 @@ from contract.errors import ModelImportError
 from model_store.export.configurations import write_configurations
 from model_store.export.graph import MODEL_FILE
 from model_store.export.llama import Llama
-from model_store.export.llama_graph import CUDA_FORM, EXACT, FORMS, INT8, write_llama_graph
+from model_store.export.llama_graph import (
+    CUDA_FORM,
+    EXACT,
+    FORMS,
+    INT8,
+    PACKED,
+    write_llama_graph,
+)
 from model_store.importing.exactness import check_exactness, check_round_trip
 from model_store.importing.golden import (
     GOLDEN_TOKENS,
@@ -31,8 +38,8 @@ from model_store.tokenizer import TextTokenizer
 def publish_llama(task: ImportTask, folder: Path, llama: Llama) -> ModelVersion:
     """Make a version of ``llama`` from ``folder``, which holds its tokenizer already.
 
-    The exact form is written and held against a reference in any case; another form is then
-    measured against the exact one.
+    An exact form is held against a reference. For another form fp32 is written and held against
+    it as well, and the form measured against that.
 
     Raises:
         ModelImportError: the graph or the tokenizer does not do what it must.
@@ -53,7 +60,7 @@ def publish_llama(task: ImportTask, folder: Path, llama: Llama) -> ModelVersion:
     lossless = token_bytes < UNBOUNDED_TOKEN_BYTES
     survivors = check_round_trip(tokenizer, llama.config.vocabulary, lossless=lossless)
     quality: dict[str, Any] = {"tokenizer_round_trips": survivors}
-    if task.form == EXACT:
+    if task.form in (EXACT, PACKED):
         session = _open(task, folder, tokenizer)
         answers = again = _validate(task, session, llama, tokenizer, quality)
     else:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from model_store.export.llama import Llama, LlamaConfig
-from model_store.export.weights import Float32, FourBitBlocks, Weights
+from model_store.export.weights import Float32, Weights
 from model_store.importing.reference_llama import reference_logits
 
 STRENGTH = 0.5
@@ -75,15 +75,6 @@ class SmoothedWeights(Weights):
             case "o":
                 return values * _for_all_heads(by.o, self._config)
         return values
-
-    def blocks(self, name: str) -> FourBitBlocks | None:
-        """Of q, k and v, whose columns keep their size. Raises ModelImportError."""
-        layer, _, part = name.rpartition(".")
-        held = self._weights.blocks(name) if part in ("q", "k", "v") else None
-        if held is None or part != "v":
-            return held
-        rows = self._factors[int(layer)].o.reshape(-1, 1)
-        return replace(held, scales=held.scales / rows, offsets=held.offsets / rows)
 
 
 def _factors(llama: Llama, layer: int, peaks: dict[str, Float32]) -> Factors:

@@ -53,7 +53,7 @@ def test_the_lists_of_the_command_have_the_shape_of_the_api(source: Path, capsys
 @pytest.mark.parametrize(
     ("options", "code", "why"),
     [
-        (("--form", "int4"), 2, "'int4' is not one of 'fp32', 'int8', 'fp16'"),
+        (("--form", "int4"), 2, "'int4' is not one of 'fp32', 'packed', 'int8', 'fp16'"),
         (("--device", "tpu"), 2, "'tpu' is not one of 'cpu', 'cuda'"),
         (("--name", "../out"), 1, "'../out' cannot name a model"),
     ],

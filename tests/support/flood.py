@@ -2,8 +2,9 @@
 
 KIND ``rude``: N submits per second over kept connections; who is refused never comes back.
 KIND ``polite``: N clients, each with one job at a time; who is refused comes back when told.
-It prints one JSON object: the ids of the accepted jobs, other answers by their status, the seconds
-that each refusal of a rude one took, and the seconds that each polite one was told and waited.
+It prints one JSON object: the ids of the accepted jobs, other answers by their status, when a rude
+one was refused and the seconds that it took, and the seconds that each polite one was told and
+waited.
 """
 
 import asyncio
@@ -34,7 +35,7 @@ class Flood:
         self._end_s = time.monotonic() + seconds
         self._prompts = (f"{uuid.uuid4().hex} {n}" for n in itertools.count())  # none is cached
         self.accepted: list[str] = []
-        self.refusals_s: list[float] = []
+        self.refusals: list[tuple[float, float]] = []
         self.others: Counter[int] = Counter()
         self.waits: list[tuple[float, float]] = []
 
@@ -56,7 +57,7 @@ class Flood:
                 if status == 202:
                     self.accepted.append(json.loads(body)["id"])
                 elif status == 429:
-                    self.refusals_s.append(time.perf_counter() - asked_s)
+                    self.refusals.append((asked_s, time.perf_counter() - asked_s))
                 else:
                     self.others[status] += 1
 
@@ -108,7 +109,7 @@ async def main(url: str, kind: str, number: float, seconds: float) -> dict[str, 
         flood = Flood(url, http, seconds)
         await (flood.rude(number) if kind == "rude" else flood.polite(int(number)))
         return {
-            "accepted": flood.accepted, "refusals_s": flood.refusals_s, "others": flood.others,
+            "accepted": flood.accepted, "refusals": flood.refusals, "others": flood.others,
             "waits": flood.waits,
         }  # fmt: skip
 

@@ -131,7 +131,7 @@ def test_a_form_that_is_too_far_off_is_refused(
 
 
 def test_an_unknown_form_is_refused(tmp_path: Path, llama: Llama) -> None:
-    with pytest.raises(ModelImportError, match="fp32, int8, fp16"):
+    with pytest.raises(ModelImportError, match="fp32, packed, int8, fp16"):
         write_llama_graph(llama, tmp_path, form="int2")
 
 

@@ -1,4 +1,4 @@
-"""What a GGUF file holds in 4 bits stays so in the exact form, and computes the same."""
+"""What a GGUF file holds in 4 bits stays so in the packed form, and computes the same."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ import pytest
 from gguf import GGMLQuantizationType
 from tokenizers import Tokenizer
 
+from contract.errors import ModelImportError
 from model_store.export.llama import Llama
-from model_store.export.llama_graph import INT8, write_llama_graph
+from model_store.export.llama_graph import PACKED, write_llama_graph
 from model_store.export.weights import Float32, FourBitBlocks
 from model_store.importing.exactness import compare
 from model_store.importing.gguf_file import GgufFile
 from model_store.importing.gguf_model import read_gguf
 from model_store.importing.reference_llama import reference_logits
-from model_store.importing.smoothing import smoothed
 from model_store.paged_session import PagedSession
 from model_store.store import ModelStore
 from model_store.tiny import write_tiny_llama
@@ -68,11 +68,11 @@ def test_blocks_of_4_bits_are_read_as_they_are_stored(
 
 
 @pytest.mark.parametrize(("kind", "gemms"), [(Q4_0, 0), (Q4_1, 1)])
-def test_the_exact_form_of_4_bits_computes_what_they_say_without_unpacking_them(
+def test_the_packed_form_computes_what_the_blocks_say_without_unpacking_them(
     tmp_path: Path, tokenizer_folder: Path, kind: GGMLQuantizationType, gemms: int
 ) -> None:
     llama = stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, kind))
-    write_llama_graph(llama, tmp_path)
+    write_llama_graph(llama, tmp_path, form=PACKED)
     matrices = 4 * llama.config.layers  # qkv, o, gate_up and down
     assert len(products(tmp_path, "MatMulNBits")) == matrices
     assert len(products(tmp_path, "Gemm")) == gemms * matrices + 1  # offsets, and the logits
@@ -80,27 +80,20 @@ def test_the_exact_form_of_4_bits_computes_what_they_say_without_unpacking_them(
     assert compare(session, TEXTS, reference_logits(llama, TEXTS)).is_exact
 
 
-def test_smoothed_queries_keys_and_values_stay_in_4_bits(
-    tmp_path: Path, tokenizer_folder: Path
-) -> None:
-    llama = smoothed(stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, Q4_1)), TEXTS)
-    for part in "qkv":
-        blocks = llama.weights.blocks(f"0.{part}")
-        assert blocks is not None
-        assert np.abs(floats(blocks) - llama.weights.read(f"0.{part}")).max() < 1e-6
-    write_llama_graph(llama, tmp_path, form=INT8)
-    attributes = [each for node in products(tmp_path, "MatMulNBits") for each in node.attribute]
-    levels = [each.i for each in attributes if each.name == "accuracy_level"]
-    layers = llama.config.layers
-    assert sorted(levels) == [1] * layers + [4] * (1 + 3 * layers)
-
-
 def test_matrices_that_are_stored_otherwise_are_floats_and_so_is_what_they_are_joined_with(
     tmp_path: Path, tokenizer_folder: Path
 ) -> None:
     kinds = {"q": Q4_1, "k": F16, "v": Q4_1, "o": Q8_0, "gate": Q4_0, "up": Q4_1}
     llama = stored(tmp_path, tokenizer_folder, kinds)
-    write_llama_graph(llama, tmp_path)
+    write_llama_graph(llama, tmp_path, form=PACKED)
     assert len(products(tmp_path, "MatMulNBits")) == llama.config.layers  # gate_up alone
     session = PagedSession(tmp_path / "model.onnx", rows=4, row_tokens=128)
     assert compare(session, TEXTS, reference_logits(llama, TEXTS)).is_exact
+
+
+def test_a_source_without_such_blocks_cannot_be_packed(
+    tmp_path: Path, tokenizer_folder: Path
+) -> None:
+    llama = stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, Q8_0))
+    with pytest.raises(ModelImportError, match="use fp32"):
+        write_llama_graph(llama, tmp_path, form=PACKED)
