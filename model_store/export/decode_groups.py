@@ -11,8 +11,6 @@ from model_store.export.paged_layout import BLOCK_SIZE
 
 DECODE_GROUPS = ("long", "short")
 
-_INT64_MAX = 2**63 - 1
-
 
 def write_decode_groups(graph: GraphBuilder, *, kv_heads: int, head_size: int) -> None:
     """Compute what every layer's attention needs beside the layout of the batch.
@@ -82,9 +80,8 @@ def _split_by_length(graph: GraphBuilder) -> None:
     graph.node("ArgMin", ["cut_cost"], "best_cut", axis=0)
     graph.node("Gather", ["decode_used_1", "best_cut"], "short_width_list")
     graph.node("Squeeze", ["short_width_list"], "short_width")
-    everything = graph.constant([_INT64_MAX])
     graph.node("Slice", ["decode_row", first, "best_cut"], "long_row")
-    graph.node("Slice", ["decode_row", "best_cut", everything], "short_row")
+    graph.node("Slice", ["decode_row", "best_cut", "decode_count"], "short_row")
 
 
 def _write_group(graph: GraphBuilder, group: str, kv_heads: int, head_size: int) -> None:
