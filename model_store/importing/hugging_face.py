@@ -9,6 +9,7 @@ import numpy as np
 
 from contract.errors import ModelImportError
 from model_store.export.bert import Bert, BertConfig
+from model_store.export.configurations import CONFIG_FILE
 from model_store.export.llama import Llama, LlamaConfig
 from model_store.export.numbers import require_positive, require_whole
 from model_store.export.weights import Float32, Weights, require_shape
@@ -16,7 +17,6 @@ from model_store.importing.safetensors_file import SafetensorsFiles
 from model_store.json_file import read_object
 from model_store.tokenizer import CHAT_TEMPLATE_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 
-CONFIG_FILE = "config.json"
 _LLAMA_NAMES = {
     "embedding": "model.embed_tokens.weight",
     "final_norm": "model.norm.weight",

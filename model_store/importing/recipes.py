@@ -4,13 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contract.errors import ModelImportError
+from model_store.export.configurations import CONFIG_FILE
 from model_store.export.graph import MODEL_FILE
 from model_store.export.llama_graph import CUDA_FORM, EXACT
 from model_store.importing.gguf_file import GgufFile
 from model_store.importing.gguf_model import read_gguf
 from model_store.importing.gguf_tokenizer import write_gguf_tokenizer
 from model_store.importing.hugging_face import (
-    CONFIG_FILE,
     copy_tokenizer,
     read_bert_folder,
     read_config,
