@@ -1,5 +1,6 @@
 """The composition root of a worker: ``python -m workers.app``."""
 
+import gc
 import os
 import secrets
 import socket
@@ -112,6 +113,7 @@ class Worker:
         self._leases.start()
         self._watch.start()
         self._reaper.start()
+        gc.freeze()  # to look through all that was imported would hold up every job for 60 ms
         try:
             celery.start()
         finally:
