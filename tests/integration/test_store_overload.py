@@ -17,6 +17,7 @@ from contract.settings import Settings
 from contract.store import AttemptStore, Connection, JobStore
 from tests.support.attempts import attempts, claim, finish
 from tests.support.jobs import QUEUE, new_job
+from tests.support.redis_server import RedisServer
 from tests.support.waiting import eventually
 
 LIMIT = 4
@@ -114,6 +115,35 @@ def test_requests_with_one_body_hold_as_many_turns(
         store.submit(new_job())
         assert connection.redis.zcard(keys.TURNS(QUEUE)) == left
     assert connection.redis.exists(keys.TURN_HOLDERS(QUEUE)) == 0
+
+
+def test_a_refusal_writes_nothing_to_the_disk(
+    connection: Connection, store: JobStore, worker: AttemptStore
+) -> None:
+    fill(store, worker)
+    written = connection.redis.info("persistence")["aof_current_size"]
+    assert told_s(store, keyed("k1")) <= told_s(store, keyed("k2"))
+    assert connection.redis.zcard(keys.TURNS(QUEUE)) == 2
+    assert connection.redis.info("persistence")["aof_current_size"] == written
+    make_due(connection)
+    claim(worker)
+    assert not store.submit(keyed("k1")).replayed
+    assert connection.redis.info("persistence")["aof_current_size"] > written
+
+
+def test_turns_that_a_restart_forgot_are_given_anew(own_redis: RedisServer) -> None:
+    environ = {"MILLRACE_REDIS_URL": own_redis.url, "MILLRACE_MAX_BACKLOG": str(LIMIT)}
+    settings = Settings.from_mapping(environ)
+    store, worker = JobStore.connect(settings), attempts(Connection(own_redis.url), settings)
+    fill(store, worker)
+    told_s(store, keyed("k1"))
+    own_redis.kill()
+    own_redis.start()
+    assert own_redis.client().zcard(keys.TURNS(QUEUE)) == 0
+    told_s(store, keyed("k1"))
+    for _ in range(LIMIT):
+        claim(worker)
+    assert not store.submit(keyed("k1")).replayed
 
 
 def test_turns_leave_nothing_behind(

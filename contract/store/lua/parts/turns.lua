@@ -3,6 +3,8 @@
 -- moment to LATE_MS after it (docs/adr/0010).
 -- A request is known by its idempotency key, or else by its body (`who`, and whether it is `keyed`);
 -- several with one body hold turns 1, 2, …
+-- Turns are kept in memory alone, neither in the file nor by replicas: who has lost one is given
+-- another, and so a refusal waits for no disk.
 local MOST_TURNS, LATEST_MS, EARLY_MS, LATE_MS = 10000, 120000, 1000, 2000
 
 -- nil when there is a place for this request among `size` that wait, beside those that are held for
@@ -85,7 +87,14 @@ local function turned_away(queue, who, keyed, size, limit, now, lease_ms)
     return due
   end
 
-  if has_place() then return nil end
-  local rate = pace()
-  return rate and tostring((promise(1000 / rate) - now) / 1000) or ''
+  local function wait_s()
+    if has_place() then return nil end
+    local rate = pace()
+    return rate and tostring((promise(1000 / rate) - now) / 1000) or ''
+  end
+
+  redis.set_repl(redis.REPL_NONE)
+  local found = wait_s()
+  redis.set_repl(redis.REPL_ALL)
+  return found
 end
