@@ -32,8 +32,7 @@ from model_store.tiny_llama import random_llama
 from model_store.tokenizer import TOKENIZER_FILE, TextTokenizer
 from tests.support.gqa_folder import write_gqa_folder
 from tests.support.models import llama_weights, write_safetensors
-
-TEXTS = [[5], [7, 9, 300, 41, 5, 5, 6], list(range(3, 60)), list(range(400, 300, -3))]
+from tests.support.token_texts import TEXTS
 
 
 @pytest.fixture(scope="module")

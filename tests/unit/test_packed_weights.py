@@ -22,11 +22,11 @@ from model_store.tiny import write_tiny_llama
 from model_store.tiny_llama import random_llama
 from model_store.tokenizer import TOKENIZER_FILE
 from tests.support.models import write_gguf
+from tests.support.token_texts import TEXTS
 
 F16, Q8_0 = GGMLQuantizationType.F16, GGMLQuantizationType.Q8_0
 Q4_0, Q4_1 = GGMLQuantizationType.Q4_0, GGMLQuantizationType.Q4_1
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
-TEXTS = [[5], [7, 9, 300, 41, 5, 5, 6], list(range(3, 60)), list(range(400, 300, -3))]
 
 
 @pytest.fixture(scope="module")
