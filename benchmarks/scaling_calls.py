@@ -67,7 +67,7 @@ class Bench:
 
     def run(self) -> list[Cost]:
         """All calls, in the order of a job's life."""
-        make, everyone = job_maker(1), len(self._workers)
+        make, everyone = job_maker(1, self._hints.message), len(self._workers)
         self._enter(1)
         self._cost("submit, 1 worker", "job", _JOBS, lambda: self._submit(make))
         self._enter(everyone)
@@ -78,10 +78,8 @@ class Bench:
         self._cost("read a waiting job", "read", len(ids), lambda: self._get(ids))
         self._cost(BARE, "write", _JOBS, self._write)
         self._cost(PIPELINED, "write", _JOBS, self._write_at_once)
-        self._redis.delete(QUEUE)
-        self._hints.publish(QUEUE)
-        self._hint = self._redis.brpop([QUEUE], timeout=5)[1]
-        self._cost("send a hint", "hint", _JOBS, self._send)
+        self._hint = self._hints.message(QUEUE)
+        self._cost("send a hint alone", "hint", _JOBS, self._send)
         self._cost("take a hint", "hint", _JOBS, self._take)
         self._beat(self._workers, {})
         held = self._claim_all()

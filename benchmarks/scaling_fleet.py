@@ -232,15 +232,12 @@ def _watch(store: JobStore, seconds: float) -> list[tuple[float, int]]:
 
 
 def _submit(store: JobStore, hints: HintPublisher, lengths: Sequence[int]) -> None:
-    make = {tokens: job_maker(tokens, tokens=tokens) for tokens in set(lengths)}
+    make = {n: job_maker(n, hints.message, tokens=n) for n in set(lengths)}
     for start in range(0, len(lengths), SUBMITS_AT_ONCE):
         batch = [make[tokens]() for tokens in lengths[start : start + SUBMITS_AT_ONCE]]
-        outcomes = store.submit_many(batch)
-        for outcome in outcomes:
+        for outcome in store.submit_many(batch):
             if isinstance(outcome, MillraceError):
                 raise outcome
-            if outcome.wants_hint:
-                hints.publish(QUEUE)
 
 
 def table(points: Sequence[Point], shape: Shape) -> list[str]:

@@ -44,8 +44,13 @@ def settings_for(url: str, **more: str) -> Settings:
     return Settings.from_mapping({f"MILLRACE_{name}": value for name, value in plain.items()})
 
 
-def job_maker(seed: int, *, tokens: int = 16, model: Model = SIMULATED) -> Callable[[], NewJob]:
-    """Makes jobs with a new prompt each, as the front makes them of a plain request."""
+def job_maker(
+    seed: int, hint: Callable[[str], str], *, tokens: int = 16, model: Model = SIMULATED
+) -> Callable[[], NewJob]:
+    """Makes jobs with a new prompt each, as the front makes them of a plain request.
+
+    ``hint`` makes the message for a queue.
+    """
     draw = random.Random(seed)
     story = "".join(draw.choices(_ALPHABET, k=PROMPT_BYTES))
     parameters: dict[str, Any] = {
@@ -65,6 +70,7 @@ def job_maker(seed: int, *, tokens: int = 16, model: Model = SIMULATED) -> Calla
             input=stored,
             parameters=parameters,
             body_sha256=secrets.token_hex(32),
+            hint=hint(model.queue),
             fingerprint=fingerprint(model.digest, "generate", stored, parameters),
         )
 

@@ -18,6 +18,7 @@ from benchmarks.scaling_redis import read
 from contract import keys
 from contract.errors import MillraceError
 from contract.job import Claim
+from contract.queues import HintPublisher
 from contract.store import SUBMITS_AT_ONCE, AttemptStore, JobStore, ReapStore
 from model_store.store import ModelStore
 from model_store.tiny import write_tiny_llama
@@ -63,7 +64,7 @@ class Site:
         }
         self.front = FrontServer(environment, folder / "front.log")
         self.worker = AttemptStore(self.store.connection, self.settings, "waiting-1")
-        self.make = job_maker(1, model=self._model)
+        self.make = job_maker(1, HintPublisher(self.settings).message, model=self._model)
         self._claims: list[Claim] = []
         self._opened = False
 

@@ -67,7 +67,8 @@ class NewJob:
     """What a producer asks the store to record.
 
     ``fingerprint`` is None where the answer may not be shared; ``idempotency_key`` and
-    ``body_sha256`` go together. ``priority`` 0 is the most urgent, 9 the least.
+    ``body_sha256`` go together. ``priority`` 0 is the most urgent, 9 the least. ``hint`` is the
+    message by which a worker learns of work in the queue (``contract.queues``), or empty for none.
     """
 
     id: str
@@ -79,6 +80,7 @@ class NewJob:
     input: Json
     parameters: Mapping[str, Json]
     body_sha256: str
+    hint: str
     priority: int = 5
     deadline_s: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
@@ -133,13 +135,11 @@ class Job:
 class Submission:
     """The store's answer to a submit.
 
-    ``replayed``: the idempotency key was known, the job is the earlier one. ``wants_hint``: a slot
-    may be free for it, and there are too few hints, so a worker should be told.
+    ``replayed``: the idempotency key was known, the job is the earlier one.
     """
 
     job: Job
     replayed: bool
-    wants_hint: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

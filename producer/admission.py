@@ -1,4 +1,4 @@
-"""From a valid request to a recorded job: resolve, check, record, hint."""
+"""From a valid request to a recorded job: resolve, check, record."""
 
 import hashlib
 import json
@@ -60,7 +60,7 @@ class Admission:
     def admit(
         self, request: GenerateRequest | EmbedRequest, *, raw: Any, idempotency_key: str | None
     ) -> Submission:
-        """Record the job that ``request`` asks for and tell the workers.
+        """Record the job that ``request`` asks for, which tells the workers.
 
         ``raw`` is the body as it was sent: two bodies are the same for an idempotency key when
         their JSON values are.
@@ -72,8 +72,6 @@ class Admission:
         """
         new = self.prepare(request, raw=raw, idempotency_key=idempotency_key, counter=self._counter)
         submission = self._store.submit(new)
-        if submission.wants_hint:
-            self._hints.publish(submission.job.queue)
         if not submission.replayed:
             _log.info(
                 "job.submitted",
@@ -104,9 +102,10 @@ class Admission:
         task = version.manifest.task
         parameters = request.parameters.model_dump()
         shared = request.cache and is_deterministic(task, parameters)
+        queue = queue_name(version.name, version.digest)
         return NewJob(
             id=self._new_id(),
-            queue=queue_name(version.name, version.digest),
+            queue=queue,
             model=version.name,
             model_version=version.version,
             digest=version.digest,
@@ -114,6 +113,7 @@ class Admission:
             input=stored,
             parameters=parameters,
             body_sha256=_body_sha256(raw),
+            hint=self._hints.message(queue),
             priority=request.priority,
             deadline_s=request.deadline_s,
             metadata=request.metadata,

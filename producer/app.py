@@ -56,7 +56,6 @@ def create_app(
     batches = BatchAdmission(
         admission=front.admission,
         store=store,
-        hints=hints,
         counter=counter,
         max_job_bytes=settings.max_body_bytes,
     )

@@ -15,7 +15,6 @@ from contract.errors import (
     StoreUnavailableError,
 )
 from contract.job import NewJob, Submission
-from contract.queues import HintPublisher
 from contract.store import SUBMITS_AT_ONCE, JobStore
 from producer.admission import Admission
 from producer.parsing import parse_body
@@ -62,13 +61,11 @@ class BatchAdmission:
         *,
         admission: Admission,
         store: JobStore,
-        hints: HintPublisher,
         counter: CountsTokens,
         max_job_bytes: int,
     ) -> None:
         self._admission = admission
         self._store = store
-        self._hints = hints
         self._counter = counter
         self._max_job_bytes = max_job_bytes
 
@@ -116,13 +113,7 @@ class BatchAdmission:
 
     def _record(self, prepared: Sequence[NewJob | MillraceError]) -> list[Outcome]:
         news = [each for each in prepared if isinstance(each, NewJob)]
-        outcomes = self._store.submit_many(news)
-        waiting = Counter(
-            each.job.queue for each in outcomes if isinstance(each, Submission) and each.wants_hint
-        )
-        for queue, count in waiting.items():
-            self._hints.publish(queue, count)
-        recorded = iter(outcomes)
+        recorded = iter(self._store.submit_many(news))
         return [next(recorded) if isinstance(each, NewJob) else each for each in prepared]
 
 

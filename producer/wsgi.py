@@ -39,10 +39,13 @@ class Process:
         self.reaper.stop()
 
 
-def open_process(make_hints: Callable[[Settings], HintPublisher] = HintPublisher) -> Process:
+def open_process(
+    make_hints: Callable[[Settings], HintPublisher] = HintPublisher,
+    connect: Callable[[Settings], JobStore] = JobStore.connect,
+) -> Process:
     """What this process runs, its reaper started. Raises SettingsError."""
     settings = Settings.from_mapping(os.environ)
-    store = JobStore.connect(settings)
+    store = connect(settings)
     hints = make_hints(settings)
     counter = TokenCounter()
     hub = EventHub(store)

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.queue_cost.stack import Stack
 from contract.errors import MillraceError
 from contract.fingerprint import fingerprint
-from contract.job import NewJob, Submission
+from contract.job import NewJob
 from contract.queues import HintPublisher
 
 _PAUSE_S = 0.002
@@ -42,6 +42,7 @@ class StoreClient:
             input=stored,
             parameters=asked,
             body_sha256=secrets.token_hex(32),
+            hint=self._hints.message(self._stack.queue),
             fingerprint=fingerprint(version.digest, "generate", stored, asked),
         )
 
@@ -54,8 +55,7 @@ class StoreClient:
         for start in range(0, len(texts), self._at_once):
             started_s = time.perf_counter()
             news = [self.new_job(t, parameters) for t in texts[start : start + self._at_once]]
-            submissions = self._submit(news)
-            self._hints.publish(self._stack.queue, sum(each.wants_hint for each in submissions))
+            self._submit(news)
             taken_s.append(time.perf_counter() - started_s)
             ids += [new.id for new in news]
         due_s = time.monotonic() + _PATIENCE_S
@@ -71,15 +71,13 @@ class StoreClient:
         """One job, to its result."""
         self.burst([text], parameters)
 
-    def _submit(self, news: Sequence[NewJob]) -> list[Submission]:
+    def _submit(self, news: Sequence[NewJob]) -> None:
         if len(news) == 1:
-            return [self._store.submit(news[0])]
-        found = []
+            self._store.submit(news[0])
+            return
         for outcome in self._store.submit_many(news):
             if isinstance(outcome, MillraceError):
                 raise outcome
-            found.append(outcome)
-        return found
 
     def _ended(self) -> int:
         return self._store.counters().get("jobs_completed", 0)

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from contract.errors import (
@@ -36,7 +35,7 @@ def arguments(new: NewJob, settings: Settings, store_id: str, *, with_output: bo
         new.fingerprint if settings.cache_ttl_s > 0 else None,
         new.idempotency_key, new.body_sha256, settings.max_backlog,
         int(settings.result_ttl_s * 1000), int(settings.require_worker),
-        int(settings.lease_s * 1000), store_id, int(with_output),
+        int(settings.lease_s * 1000), store_id, int(with_output), new.hint,
     ]  # fmt: skip
 
 
@@ -49,12 +48,11 @@ def outcome(
             identity.require()
             raise StoreUnavailableError("Redis was another store for a moment")
         case "recorded":
-            _, job_id, lacking, sequence, row = answer
+            _, job_id, sequence, row = answer
             if sequence:
                 identity.note(known, known.id, int(sequence))
         case "replayed":
             _, job_id, row = answer
-            lacking = 0
         case _:
             raise _refusal(answer, new, settings)
     try:
@@ -62,7 +60,7 @@ def outcome(
     except UnknownJobError:
         identity.require()  # a store that lost its jobs must not deny them
         raise
-    return Submission(job=job, replayed=answer[0] == "replayed", wants_hint=lacking > 0)
+    return Submission(job=job, replayed=answer[0] == "replayed")
 
 
 def _refusal(answer: Sequence[Any], new: NewJob, settings: Settings) -> MillraceError:
@@ -125,22 +123,11 @@ class _Batch:
         except StoreUnavailableError as error:
             yield from [error] * len(self._news)
             return
-        # Nobody sends a hint between two of them: what a queue lacks is what the last of them says,
-        # and that is the most, as those that follow another job or are answered say 0.
-        lacking: dict[str, int] = {}
-        for new, answer in zip(self._news, answers, strict=True):
-            if isinstance(answer, list) and answer[0] == "recorded":
-                lacking[new.queue] = max(int(answer[2]), lacking.get(new.queue, 0))
         for new, answer in zip(self._news, answers, strict=True):
             try:
-                made = self._outcome(new, answer, known, reached)
+                yield self._outcome(new, answer, known, reached)
             except MillraceError as error:
                 yield error
-                continue
-            wants_hint = made.wants_hint and lacking[new.queue] > 0
-            if wants_hint:
-                lacking[new.queue] -= 1
-            yield replace(made, wants_hint=wants_hint)
 
     def _outcome(self, new: NewJob, answer: Any, known: Seen, reached: int) -> Submission:
         if isinstance(answer, MillraceError):

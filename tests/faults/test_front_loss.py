@@ -1,4 +1,4 @@
-"""Web processes are killed, also between the record of a job and its hint."""
+"""Web processes are killed, also when a job is recorded and nobody has been told of it."""
 
 import contextlib
 import random
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 CLIENTS = 100
 
 
-def test_a_job_whose_front_dies_before_its_hint_starts_within_two_seconds(
+def test_a_job_whose_front_dies_and_whose_hint_is_lost_starts_within_two_seconds(
     tmp_path: Path, row: Row, full: bool
 ) -> None:
     deaths = tmp_path / "deaths"
@@ -47,7 +47,11 @@ def test_a_job_whose_front_dies_before_its_hint_starts_within_two_seconds(
             )
         account = settle(lab, accepted, timeout_s=20)
         waits = f"started {min(waited_ms)} to {max(waited_ms)} ms after the death"
-        row(f"kill -9 of a front between record and hint, {len(accepted)} times", account, waits)
+        row(
+            f"kill -9 of a front that recorded a job whose hint is lost, {len(accepted)} times",
+            account,
+            waits,
+        )
         account.check()
         assert account.states == {"completed": len(accepted)}
         assert max(waited_ms) <= 2000

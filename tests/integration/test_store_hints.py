@@ -28,10 +28,8 @@ def worker(connection: Connection, small: Settings) -> AttemptStore:
 
 
 def submit(store: JobStore, connection: Connection, count: int) -> None:
-    """Submit jobs as a front does, with the hints that are wanted."""
     for _ in range(count):
-        if store.submit(new_job()).wants_hint:
-            connection.redis.lpush(QUEUE, "a hint")
+        store.submit(new_job(hint="a hint"))
 
 
 def hints(connection: Connection) -> int:
@@ -64,7 +62,37 @@ def test_a_slot_that_left_is_hinted_at_again(
     held = claim(worker)
     assert finish(worker, held)
     assert worker.claim([QUEUE], "finds nothing, so its slot leaves") is None
-    assert store.submit(new_job()).wants_hint
+    connection.redis.delete(QUEUE)
+    submit(store, connection, 1)
+    assert hints(connection) == 1
+
+
+def test_a_submit_that_is_repeated_sends_the_hint_that_is_lacking(
+    store: JobStore, connection: Connection, worker: AttemptStore
+) -> None:
+    job = new_job(hint="a hint")
+    for _ in range(2):
+        store.submit(job)
+    assert hints(connection) == 1
+    connection.redis.delete(QUEUE)
+    store.submit(job)
+    assert hints(connection) == 1
+
+
+def test_a_hint_is_not_written_to_the_file(
+    store: JobStore, connection: Connection, worker: AttemptStore
+) -> None:
+    def written() -> int:
+        return int(connection.redis.info("persistence")["aof_current_size"])
+
+    def growth(hint: str) -> int:
+        before = written()
+        store.submit(new_job(id=f"job_{before:024}", hint=hint))
+        return written() - before
+
+    growth("")
+    assert growth("x" * 10_000) < growth("") + 1000
+    assert connection.redis.lrange(QUEUE, 0, -1) == ["x" * 10_000]
 
 
 def test_a_worker_that_registers_is_told_how_many_hints_its_slots_lack(

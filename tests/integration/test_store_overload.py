@@ -159,10 +159,7 @@ def test_submits_and_cancels_without_a_worker_grow_no_list_of_hints(
     store: JobStore, connection: Connection
 ) -> None:
     for _ in range(50):
-        submission = store.submit(new_job())
-        if submission.wants_hint:
-            connection.redis.rpush(QUEUE, "hint")
-        store.cancel(submission.job.id)
+        store.cancel(store.submit(new_job(hint="a hint")).job.id)
     assert connection.redis.llen(QUEUE) == 1
 
 

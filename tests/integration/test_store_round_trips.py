@@ -189,8 +189,7 @@ def test_a_job_that_waits_takes_at_most_1500_bytes_beyond_its_prompt(
 
     def fill(count: int) -> None:
         for _ in range(count):
-            if store.submit(new_job(input=prompt, parameters=parameters)).wants_hint:
-                redis.lpush(QUEUE, "a hint")
+            store.submit(new_job(input=prompt, parameters=parameters, hint="a hint"))
 
     fill(500)
     before, count = used(), 2000

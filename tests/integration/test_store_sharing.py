@@ -14,15 +14,14 @@ from tests.support.reaping import lose_worker
 
 
 def test_identical_jobs_share_one_run_and_later_ones_its_cached_result(
-    store: JobStore, worker: AttemptStore
+    store: JobStore, worker: AttemptStore, connection: Connection
 ) -> None:
-    jobs = [store.submit(new_job(fingerprint="same")) for _ in range(3)]
-    assert [s.wants_hint for s in jobs] == [True, False, False]
+    jobs = [store.submit(new_job(fingerprint="same", hint=f"job {n}")) for n in range(3)]
     assert jobs[1].job.waiting_reason is WaitingReason.SHARED_RUN
     assert finish(worker, claim(worker))
     assert worker.claim([QUEUE], "n") is None
-    after = store.submit(new_job(fingerprint="same"))
-    assert not after.wants_hint
+    after = store.submit(new_job(fingerprint="same", hint="after"))
+    assert connection.redis.lrange(QUEUE, 0, -1) == ["job 0"]
     done = [store.get(s.job.id) for s in [*jobs, after]]
     assert [job.state for job in done] == [JobState.COMPLETED] * 4
     assert [job.cached for job in done] == [False, True, True, True]

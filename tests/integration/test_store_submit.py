@@ -23,7 +23,6 @@ from tests.support.redis_server import RedisServer
 
 def test_a_submitted_job_waits_and_says_why(store: JobStore) -> None:
     submission = store.submit(new_job())
-    assert submission.wants_hint
     assert submission.job.state is JobState.QUEUED
     assert submission.job.queue_position == 1
     assert submission.job.waiting_reason is WaitingReason.NO_WORKER
@@ -39,7 +38,7 @@ def test_a_repeated_submit_call_records_one_job(store: JobStore) -> None:
 def test_the_same_key_replays_and_another_body_conflicts(store: JobStore) -> None:
     first = store.submit(new_job(idempotency_key="k", body_sha256="a"))
     again = store.submit(new_job(idempotency_key="k", body_sha256="a"))
-    assert (again.job.id, again.replayed, again.wants_hint) == (first.job.id, True, False)
+    assert (again.job.id, again.replayed) == (first.job.id, True)
     with pytest.raises(IdempotencyConflictError):
         store.submit(new_job(idempotency_key="k", body_sha256="b"))
 

@@ -19,7 +19,7 @@ from contract.job import JobState, NewJob, Submission
 from contract.settings import Settings
 from contract.store import SUBMITS_AT_ONCE, AttemptStore, Connection, JobStore
 from tests.support.attempts import claim, finish
-from tests.support.jobs import new_job
+from tests.support.jobs import QUEUE, new_job
 from tests.support.redis_server import RedisServer
 
 
@@ -47,7 +47,7 @@ def test_jobs_are_recorded_in_their_order(store: JobStore, worker: AttemptStore)
     first = outcomes[0]
     assert isinstance(first, Submission)
     assert first.job.state is JobState.QUEUED
-    assert (first.job.queue_position, first.wants_hint, first.replayed) == (1, True, False)
+    assert (first.job.queue_position, first.replayed) == (1, False)
     listed = store.list_jobs(state=None, model=None, limit=300, after=None)
     assert [job.id for job in listed.items] == [each.id for each in reversed(news)]
     urgent = [each.id for each in news if each.priority == 0]
@@ -72,7 +72,7 @@ def test_no_jobs_are_none(store: JobStore) -> None:
 
 
 def test_each_job_is_cached_replayed_refused_or_recorded_by_itself(
-    store: JobStore, worker: AttemptStore
+    store: JobStore, worker: AttemptStore, connection: Connection
 ) -> None:
     store.submit(new_job(fingerprint="known"))
     assert finish(worker, claim(worker))
@@ -81,7 +81,7 @@ def test_each_job_is_cached_replayed_refused_or_recorded_by_itself(
     cached, replayed, conflict, leader, follower = store.submit_many(
         [
             new_job(fingerprint="known"), keyed("k1"), keyed("k1", "b"),
-            new_job(fingerprint="new"), new_job(fingerprint="new"),
+            new_job(fingerprint="new", hint="of the leader"), new_job(fingerprint="new"),
         ]
     )  # fmt: skip
 
@@ -90,11 +90,11 @@ def test_each_job_is_cached_replayed_refused_or_recorded_by_itself(
     assert cached.job.output is None
     assert store.get(cached.job.id).output is not None
     assert isinstance(replayed, Submission)
-    assert (replayed.job.id, replayed.replayed, replayed.wants_hint) == (earlier, True, False)
+    assert (replayed.job.id, replayed.replayed) == (earlier, True)
     assert isinstance(conflict, IdempotencyConflictError)
     assert isinstance(leader, Submission)
     assert isinstance(follower, Submission)
-    assert (leader.wants_hint, follower.wants_hint) == (True, False)
+    assert connection.redis.lrange(QUEUE, 0, -1) == ["of the leader"]
 
 
 def test_one_key_twice_in_a_call_is_one_job(store: JobStore) -> None:

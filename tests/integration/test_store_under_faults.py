@@ -118,12 +118,12 @@ def test_a_run_is_as_urgent_as_the_most_urgent_job_that_shares_it(
 
 
 def test_a_job_follows_no_identical_one_in_a_queue_that_perhaps_nobody_serves(
-    store: JobStore, worker: AttemptStore
+    store: JobStore, worker: AttemptStore, connection: Connection
 ) -> None:
     stuck = store.submit(new_job(queue="alias.0123456789ab", fingerprint="same")).job
-    served = store.submit(new_job(fingerprint="same"))
-    assert served.wants_hint
-    assert claim(worker).job_id == served.job.id
+    served = store.submit(new_job(fingerprint="same", hint="work")).job
+    assert connection.redis.lrange(QUEUE, 0, -1) == ["work"]
+    assert claim(worker).job_id == served.id
     assert store.get(stuck.id).waiting_reason is WaitingReason.NO_WORKER
 
 

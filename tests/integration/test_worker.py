@@ -61,11 +61,11 @@ class Rig:
     def submit(self, model: str = "tiny", **changes: Any) -> Job:
         version: ModelVersion = self.models.resolve(model)
         queue = queue_name(version.name, version.digest)
-        fields = {"input": CHAT, "queue": queue, "model": model, "digest": version.digest}
-        submission = self.store.submit(new_job(**{**fields, **changes}))
-        if submission.wants_hint:
-            self.hints.publish(queue)
-        return submission.job
+        fields = {
+            "input": CHAT, "queue": queue, "model": model, "digest": version.digest,
+            "hint": self.hints.message(queue),
+        }  # fmt: skip
+        return self.store.submit(new_job(**{**fields, **changes})).job
 
     def finished(self, job: Job, timeout_s: float = 30) -> Job:
         eventually(lambda: self.store.get(job.id).finished, timeout_s)

@@ -20,6 +20,7 @@ def new_job(**changes: Any) -> NewJob:
         "task": "generate",
         "input": {"prompt": "hello"},
         "parameters": {"max_tokens": 4, "temperature": 0},
+        "hint": "",
         "body_sha256": hashlib.sha256(b"hello").hexdigest(),
     }
     return NewJob(**{**fields, **changes})

@@ -1,9 +1,9 @@
 """A front for fault tests: gunicorn's configuration and its application in one module.
 
-It is the front of ``producer.wsgi`` with another publisher of hints. Nothing of this is in a wheel
-or an image, so no production process can be told to misbehave.
+It is the front of ``producer.wsgi`` with another store and another publisher of hints. Nothing of
+this is in a wheel or an image, so no production process can be told to misbehave.
 
-    LAB_DIE        recorded: kill -9 the process between the record of a job and its hint;
+    LAB_DIE        recorded: record jobs without their hints, and kill -9 the process at once;
                    reaper: let the reaper's thread die of the first hint that it is to send
     LAB_DEATHS     file that gets a line before each such death: ms since the epoch
 """
@@ -13,7 +13,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,26 +31,51 @@ COMMAND = (sys.executable, "-m", "gunicorn", *_CONFIG, "tests.support.lab_front:
 @functools.cache
 def process() -> "Process":
     """What this process runs; imported here, after gevent has patched it."""
-    import flask
-
+    from contract.errors import MillraceError
+    from contract.job import NewJob, Submission
     from contract.queues import HintPublisher
+    from contract.store import JobStore
     from producer.wsgi import open_process
 
-    class MortalHints(HintPublisher):
-        """Dies of the first hint that a request wants; the reaper's are sent."""
+    deaths = Path(os.environ["LAB_DEATHS"])
 
-        def publish(self, queue: str, count: int = 1) -> None:
-            deaths = Path(os.environ["LAB_DEATHS"])
-            if os.environ.get("LAB_DIE") == "recorded" and flask.has_request_context():
+    class MortalStore(JobStore):
+        """Dies of the first job that it records."""
+
+        def submit(self, new: NewJob) -> Submission:
+            made = super().submit(_unheard(new))
+            self._die_of([made])
+            return made
+
+        def submit_many(self, news: Sequence[NewJob]) -> list[Submission | MillraceError]:
+            made = super().submit_many([_unheard(new) for new in news])
+            self._die_of(made)
+            return made
+
+        def _die_of(self, made: Sequence[Submission | MillraceError]) -> None:
+            if any(isinstance(each, Submission) and not each.replayed for each in made):
                 with deaths.open("a", encoding="utf-8") as file:
                     file.write(f"{time.time() * 1000:.0f}\n")
                 os.kill(os.getpid(), signal.SIGKILL)
-            if os.environ.get("LAB_DIE") == "reaper" and not deaths.exists():
+
+    def _unheard(new: NewJob) -> NewJob:
+        return replace(new, hint="")
+
+    class MortalHints(HintPublisher):
+        """Dies of the first hint that is to be published."""
+
+        def publish(self, queue: str, count: int = 1) -> None:
+            if not deaths.exists():
                 deaths.touch()
                 raise RuntimeError("the lab's reaper dies")
             super().publish(queue, count)
 
-    return open_process(MortalHints)
+    match os.environ.get("LAB_DIE"):
+        case "recorded":
+            return open_process(connect=MortalStore.connect)
+        case "reaper":
+            return open_process(make_hints=MortalHints)
+    return open_process()
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:

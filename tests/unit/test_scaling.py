@@ -68,7 +68,7 @@ def test_the_first_jobs_put_the_slots_out_of_step_and_there_is_work_until_the_en
 
 
 def test_every_job_has_its_own_prompt_of_the_same_size() -> None:
-    make = job_maker(1)
+    make = job_maker(1, lambda queue: "a hint")
     jobs = [make() for _ in range(20)]
     prompts = {job.input["messages"][0]["content"] for job in jobs}
     assert {len(prompt.encode()) for prompt in prompts} == {PROMPT_BYTES}

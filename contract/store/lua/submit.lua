@@ -6,10 +6,10 @@
 --        8 priority, 9 metadata, 10 deadline in ms from now or '', 11 fingerprint or '',
 --        12 idempotency key or '', 13 body sha256, 14 backlog limit, 15 result TTL in ms,
 --        16 1 when a live worker is required, 17 lease in ms, 18 the id of the store that is meant,
---        19 1 to answer with the output too
--- RETURN {'recorded', id, how many hints its queue lacks, its place in the order of submission or
---         '' if it was recorded before, its row} | {'replayed', id, its row} | {'conflict'}
---        | {'replaced'} | {'full', backlog, seconds until there is room or ''} | {'no_worker'}
+--        19 1 to answer with the output too, 20 the hint to send, or ''
+-- RETURN {'recorded', id, its place in the order of submission or '' if it was recorded before, its
+--         row} | {'replayed', id, its row} | {'conflict'} | {'replaced'} | {'no_worker'}
+--        | {'full', backlog, seconds until there is room or ''}
 local id, queue, model, version, digest, task, input, priority, metadata = unpack(ARGV, 1, 9)
 local deadline_ms, print, idem, body = unpack(ARGV, 10, 13)
 local limit, ttl_ms, lease_ms = tonumber(ARGV[14]), tonumber(ARGV[15]), tonumber(ARGV[17])
@@ -18,12 +18,20 @@ local MOST_FOLLOWERS = 1000 -- that the end of one job has to end too, in one sc
 
 local function seen(job) return row(job, now, lease_ms, ARGV[19] == '1') end
 
-local function lacking()
-  return math.max(lacks_hints(queue, standing(queue, now, lease_ms).free), 0)
+-- Tell a worker, if a slot may be free. In memory alone: the reaper makes up for a hint that is lost,
+-- so it needs no place in the file (docs/adr/0015).
+local function send_hint()
+  if ARGV[20] == '' or lacks_hints(queue, standing(queue, now, lease_ms).free) <= 0 then return end
+  redis.set_repl(redis.REPL_NONE)
+  redis.pcall('LPUSH', queue, ARGV[20]) -- a full Redis refuses it, and must not deny the job for that
+  redis.set_repl(redis.REPL_ALL)
 end
 
 if redis.call('GET', key.store()) ~= ARGV[18] then return {'replaced'} end
-if redis.call('EXISTS', key.job(id)) == 1 then return {'recorded', id, lacking(), '', seen(id)} end
+if redis.call('EXISTS', key.job(id)) == 1 then
+  send_hint()
+  return {'recorded', id, '', seen(id)}
+end
 if idem ~= '' then
   local earlier = redis.call('HMGET', key.idempotency(idem), 'job', 'body')
   if earlier[1] then
@@ -65,7 +73,13 @@ local function record(state, ...)
   count('jobs_submitted')
 end
 
-local function recorded(hints) return {'recorded', id, hints, sequence, seen(id)} end
+local function recorded() return {'recorded', id, sequence, seen(id)} end
+
+local function recorded_waiting()
+  redis.call('ZADD', key.pending(queue), rank, id)
+  send_hint()
+  return recorded()
+end
 
 -- Nobody can follow a job before its id is told, so neither of these begins a stream of events: it
 -- would be 4 KB of each job that waits. Readers are told of `queued`, and of an end without a
@@ -76,7 +90,7 @@ if cached[1] then
   redis.call('ZADD', key.expiring(), now + ttl_ms, id)
   count('jobs_completed')
   count('cache_hits')
-  return recorded(0)
+  return recorded()
 end
 record('queued')
 redis.call('SET', key.input(id), input)
@@ -90,8 +104,7 @@ if print ~= '' then
   if leader and (get(leader, 'queue')[1] ~= queue
       or redis.call('ZCARD', key.followers(leader)) >= MOST_FOLLOWERS) then
     -- The same files under another name: perhaps no worker serves that name. Run on its own.
-    redis.call('ZADD', key.pending(queue), rank, id)
-    return recorded(lacking())
+    return recorded_waiting()
   end
   if leader then
     count('shared_runs')
@@ -104,10 +117,9 @@ if print ~= '' then
     redis.call('HSET', key.job(id), 'leader', leader)
     redis.call('ZADD', key.followers(leader), rank, id)
     redis.call('ZADD', key.following(queue), rank, id)
-    return recorded(0)
+    return recorded()
   end
   count('cache_misses')
   redis.call('SET', key.leader(print), id)
 end
-redis.call('ZADD', key.pending(queue), rank, id)
-return recorded(lacking())
+return recorded_waiting()
