@@ -19,7 +19,7 @@ MAX_QUEUED = 256
 QUIET_SWEEP_S = 1.0
 BUSY_SWEEP_S = 5.0
 #: Jobs that are read in one go: the process does nothing else while it takes an answer apart.
-_MAX_JOBS_A_READ = 100
+_MAX_JOBS_A_READ = 20
 _MAX_RINGS_A_READ = 64
 
 _log = structlog.get_logger()
