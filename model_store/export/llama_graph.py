@@ -20,13 +20,16 @@ from model_store.export.quantization import (
     write_float,
     write_int8,
     write_packed,
+    write_rows,
+    write_zeros,
 )
-from model_store.export.weights import Float32, FourBitBlocks
+from model_store.export.weights import EightBitRows, Float32, FourBitBlocks
 
 EXACT = "fp32"
 PACKED = "packed"
 INT8 = "int8"
 CUDA_FORM = "fp16"
+_TOKEN_ZEROS, _LOGITS_ZEROS = "token_zeros", "logits_zeros"
 FORMS = {"cpu": (EXACT, PACKED, INT8), "cuda": (CUDA_FORM,)}
 """The forms in which a llama can be written, by the device that they run on."""
 
@@ -35,9 +38,9 @@ def write_llama_graph(llama: Llama, folder: Path, *, form: str = EXACT) -> None:
     """Write ``model.onnx`` and ``model.onnx.data`` into ``folder``.
 
     ``fp32`` computes exactly what the weights say, and so does ``packed``, which keeps in 4 bits
-    what comes in 4. ``int8`` holds every matrix in 8-bit blocks, except the projections to
-    queries, keys and values: rounding those costs the most quality for the least time. ``fp16``
-    is for CUDA.
+    what comes in 4. ``int8`` holds a matrix in rows of 8 bits where the weights come so, else in
+    8-bit blocks, except the projections to queries, keys and values: rounding those costs the
+    most quality for the least time. ``fp16`` is for CUDA.
 
     Raises:
         ModelImportError: the form is unknown, or the sizes do not fit it.
@@ -82,6 +85,9 @@ class _LlamaWriter:
         cos, sin = config.rotary_tables()
         graph.weight("rotary_cos", cos)
         graph.weight("rotary_sin", sin)
+        if self.quantized:
+            write_zeros(graph, "input_ids", _TOKEN_ZEROS)
+            write_zeros(graph, "logits_indices", _LOGITS_ZEROS)
         self.residual = self._embed(self.weights.read("embedding"))
         x = graph.node(
             "SimplifiedLayerNormalization",
@@ -137,6 +143,12 @@ class _LlamaWriter:
             blocks = [each for each in held if each is not None]
             if len(blocks) == len(parts):
                 return write_packed(self.graph, x, full, FourBitBlocks.joined(blocks), output)
+        if self.quantized:
+            rounded = [self.weights.rows(f"{layer}.{part}") for part in parts]
+            rows = [each for each in rounded if each is not None]
+            if len(rows) == len(parts):
+                joined = EightBitRows.joined(rows)
+                return write_rows(self.graph, x, full, joined, output, _TOKEN_ZEROS)
         matrix = np.concatenate([self._read(layer, part) for part in parts])
         return linear(self.graph, x, full, matrix, output)
 
@@ -180,7 +192,9 @@ class _LlamaWriter:
 
     def _logits(self, x: str) -> None:
         graph, config = self.graph, self.config
-        if not config.tied:
+        if self.quantized and (rows := self.weights.rows("output")):
+            write_rows(graph, x, "output", rows, "logits", _LOGITS_ZEROS)
+        elif not config.tied:
             self.linear(graph, x, "output", self.weights.read("output"), "logits")
         elif not self.quantized:
             graph.node("Gemm", [x, "embedding"], "logits", transB=1)

@@ -1,17 +1,22 @@
-"""How a graph holds a matrix: as float32, or in blocks of 4 or 8 bits."""
+"""How a graph holds a matrix: as float32, in blocks of 4 or 8 bits, or in rows of 8 bits."""
 
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import numpy_helper
 
 from model_store.export.graph import MICROSOFT, GraphWriter
-from model_store.export.weights import Float32, FourBitBlocks
+from model_store.export.weights import EightBitRows, Float32, FourBitBlocks
 
 BLOCK = 32
 """Weights that share one scale."""
 
+ZERO = 128
+"""What stands for 0 in unsigned 8-bit activations."""
+
 _FLOAT_ACTIVATIONS, _INT8_ACTIVATIONS = 1, 4
+_STEP, _LEAST = np.array(1 / 127, np.float32), np.array(1e-30, np.float32)
 
 
 class Linear(Protocol):
@@ -55,8 +60,56 @@ def write_packed(graph: GraphWriter, x: str, name: str, matrix: FourBitBlocks, o
     return graph.node("Gemm", [sums, offsets, product], output, transB=1)
 
 
+def write_rows(
+    graph: GraphWriter, x: str, name: str, matrix: EightBitRows, output: str, zeros: str
+) -> str:
+    """The fastest form: rows of 8-bit weights times activations rounded to 8 bits, row by row.
+
+    Each row of ``x`` is rounded by its own largest value, so that no request's answer depends on
+    the others in its batch. ``zeros`` holds 128 for each row of ``x``: the processor multiplies
+    unsigned with signed bytes.
+    """
+    if matrix.turn is not None:
+        x = _turned(graph, x, name, matrix.turn, matrix.codes.shape[1])
+    sizes = graph.node("Abs", [x], f"{name}.sizes")
+    peaks = graph.node("ReduceMax", [sizes, graph.constant([-1])], f"{name}.peaks", keepdims=1)
+    steps = graph.node("Mul", [peaks, graph.array("int8_step", _STEP)], f"{name}.any_steps")
+    steps = graph.node("Max", [steps, graph.array("int8_least", _LEAST)], f"{name}.steps")
+    flat = graph.node("Reshape", [steps, graph.constant([-1])], f"{name}.flat_steps")
+    codes = graph.node("QuantizeLinear", [x, flat, zeros], f"{name}.codes", axis=0)
+    product = graph.node(
+        "MatMulIntegerToFloat",
+        [
+            codes,
+            graph.weight(f"{name}.q", matrix.codes.T),
+            graph.array("int8_one", np.array(1, np.float32)),
+            graph.weight(f"{name}.scale", matrix.scales),
+            graph.array("int8_zero", np.array(ZERO, np.uint8)),
+        ],
+        f"{name}.product",
+        domain=MICROSOFT,
+    )
+    return graph.node("Mul", [product, steps], output)
+
+
+def _turned(graph: GraphWriter, x: str, name: str, turn: Float32, channels: int) -> str:
+    parts = graph.node("Reshape", [x, graph.constant([-1, len(turn)])], f"{name}.parts")
+    rotation = f"turn_{len(turn)}"
+    if rotation not in graph.initializers:
+        graph.weight(rotation, turn)
+    turned = graph.node("MatMul", [parts, rotation], f"{name}.turned_parts")
+    return graph.node("Reshape", [turned, graph.constant([-1, channels])], f"{name}.turned")
+
+
+def write_zeros(graph: GraphWriter, per: str, name: str) -> str:
+    """128 for each element of the vector ``per``; see :func:`write_rows`."""
+    value = numpy_helper.from_array(np.array([ZERO], np.uint8))
+    shape = graph.node("Shape", [per], f"{name}.shape")
+    return graph.node("ConstantOfShape", [shape], name, value=value)
+
+
 def write_int8(graph: GraphWriter, x: str, name: str, matrix: Float32, output: str) -> str:
-    """The fast form: 8-bit blocks times activations rounded to 8 bits (MatMulNBits)."""
+    """8-bit blocks times activations rounded to 8 bits (MatMulNBits), where rows do not fit."""
     blocks, scales = quantize_blocks(matrix)
     inputs = [x, graph.weight(f"{name}.q", blocks), graph.weight(f"{name}.scale", scales)]
     return multiply_int8(graph, inputs, output, (matrix.shape[0], matrix.shape[1]))

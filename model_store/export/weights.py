@@ -33,6 +33,28 @@ class FourBitBlocks:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EightBitRows:
+    """A matrix that was rounded to 8 bits, each row by itself: ``codes * scales``.
+
+    ``codes`` ``[out, in]`` are -127 to 127; ``scales`` ``[out]``. With ``turn`` ``[n, n]`` the
+    matrix is meant for inputs of which each n channels have been multiplied by it.
+    """
+
+    codes: NDArray[np.int8]
+    scales: Float32
+    turn: Float32 | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence["EightBitRows"]) -> "EightBitRows":
+        """The rows of several matrices as one; they have one turn."""
+        return cls(
+            codes=np.concatenate([part.codes for part in parts]),
+            scales=np.concatenate([part.scales for part in parts]),
+            turn=parts[0].turn,
+        )
+
+
 class Weights(Protocol):
     """Named float32 tensors, read one at a time so that a model need not fit in memory twice.
 
@@ -45,6 +67,10 @@ class Weights(Protocol):
 
     def blocks(self, name: str) -> FourBitBlocks | None:  # noqa: ARG002 (most hold none)
         """The same matrix as its source holds it; None when that is not in blocks of 4 bits."""
+        return None
+
+    def rows(self, name: str) -> EightBitRows | None:  # noqa: ARG002 (most hold none)
+        """The same matrix, rounded to 8 bits row by row; None when nobody has done that."""
         return None
 
 

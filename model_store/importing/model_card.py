@@ -16,7 +16,7 @@ _FORMS = {
         " weights say, in a third of the memory."
     ),
     "int8": (
-        "8-bit blocks of 32 with 8-bit activations, smoothed: faster, and its answers may differ"
+        "8-bit weights and activations: faster, and its answers may differ"
         " from those of fp32. How much was measured at import; see `millrace models show`."
     ),
     "fp16": (

@@ -26,6 +26,8 @@ from model_store.importing.golden import (
 )
 from model_store.importing.model_card import write_model_card
 from model_store.importing.quality import compare_answers, measure_quality
+from model_store.importing.rotation import rotated
+from model_store.importing.rounding import rounded
 from model_store.importing.smoothing import smoothed
 from model_store.importing.task import ImportTask
 from model_store.importing.texts import CALIBRATION, EXACTNESS, QUALITY
@@ -53,8 +55,9 @@ def publish_llama(task: ImportTask, folder: Path, llama: Llama) -> ModelVersion:
     written = llama
     if task.form == INT8:
         task.step("measuring activations")
-        written = smoothed(llama, [tokenizer.encode(text) for text in CALIBRATION])
-    task.step("writing the graph")
+        texts = [tokenizer.encode(text) for text in CALIBRATION]
+        written = rounded(rotated(smoothed(llama, texts)), texts)
+    task.step("rounding to 8 bits" if task.form == INT8 else "writing the graph")
     write_llama_graph(written, folder, form=task.form)
     token_bytes = max_token_bytes(folder)
     lossless = token_bytes < UNBOUNDED_TOKEN_BYTES

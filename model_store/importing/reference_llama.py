@@ -21,8 +21,8 @@ def reference_logits(
     """Logits ``[tokens, vocabulary]`` after every token of each text.
 
     Each layer's weights are read once for all texts, so that they need not fit in memory.
-    ``watch`` is shown what is multiplied by a layer's matrices, ``[all tokens, in]``: ``N.o``,
-    ``N.mlp`` (by gate and up) and ``N.down``.
+    ``watch`` is shown what is multiplied by matrices, ``[all tokens, in]``: ``N.o``, ``N.mlp`` (by
+    gate and up) and ``N.down`` of a layer, and ``output``.
     """
     config, weights = llama.config, llama.weights
     show = watch or _unseen
@@ -45,6 +45,7 @@ def reference_logits(
         show(f"{layer}.down", gated)
         x = x + gated @ get["down"].T
     x = _rms_norm(x, weights.read("final_norm"), config.rms_epsilon)
+    show("output", x)
     logits = x @ llama.output_weight().T
     return [logits[span] for span in spans]
 
