@@ -16,7 +16,7 @@ from producer.wakeups import EventHub, Subscription
 
 #: A comment goes out this often when nothing happens, so that nobody takes the line for dead.
 HEARTBEAT_S = 15.0
-#: A waiter looks at the record itself this often, whatever the stream says.
+#: A waiter looks at the record this often, whatever it has heard.
 LOOK_S = 5.0
 _RETRY_MS = 1000
 _DONE = "done"
@@ -75,16 +75,15 @@ def wait_for_end(store: JobStore, hub: EventHub, job_id: str, timeout_s: float) 
     if timeout_s <= 0:
         return store.get(job_id)
     due_s = time.monotonic() + timeout_s
-    # What happens after the first look is delivered, so the stream need not be read for what was.
-    with hub.subscribe(job_id, caught_up=True) as reader:
+    with hub.end_of(job_id) as rung:
         job = store.get(job_id)
-        while not job.finished:
+        while not job.finished and not hub.closing.is_set():
             left_s = due_s - time.monotonic()
-            if left_s <= 0 or reader.closed:
-                return store.get(job_id)
-            events = reader.take(min(left_s, LOOK_S))
-            if not events or any(event.kind == _DONE for event in events):
-                job = store.get(job_id)
+            if left_s <= 0:
+                break
+            rung.wait(min(left_s, LOOK_S))
+            rung.clear()
+            job = store.get(job_id)
     return job
 
 

@@ -10,7 +10,7 @@ import structlog
 
 from contract.errors import StoreUnavailableError
 from contract.job import Event
-from contract.store import EVENTS_AT_ONCE, JobStore, WakeUps
+from contract.store import ENDED, EVENTS_AT_ONCE, JobStore, WakeUps
 
 FROM_START = "0-0"
 #: Entries kept for a reader that is slower than its job; beyond it, the reader reads again.
@@ -39,13 +39,13 @@ class Subscription:
     its memory is bounded.
     """
 
-    def __init__(self, hub: "EventHub", job_id: str, after: str, *, lagging: bool) -> None:
+    def __init__(self, hub: "EventHub", job_id: str, after: str) -> None:
         self.job_id = job_id
         self.last_id = after
         self._hub = hub
         self._news = threading.Condition()
         self._queue: deque[Event] = deque()
-        self._lagging = lagging
+        self._lagging = True
         self.closed = False
 
     @property
@@ -127,24 +127,18 @@ class EventHub:
         self._store = store
         self._lock = threading.Lock()
         self._feeds: dict[str, _Feed] = {}
+        self._waiters: dict[str, set[threading.Event]] = {}
         self._thread: threading.Thread | None = None
         self._unread = False
         self.closing = threading.Event()
 
     @contextmanager
-    def subscribe(
-        self, job_id: str, after: str = FROM_START, *, caught_up: bool = False
-    ) -> Iterator[Subscription]:
-        """Follow a job for the length of a block.
-
-        ``caught_up``: what is in its stream by now is of no interest.
-        """
-        reader = Subscription(self, job_id, after, lagging=not caught_up)
+    def subscribe(self, job_id: str, after: str = FROM_START) -> Iterator[Subscription]:
+        """Follow a job for the length of a block."""
+        reader = Subscription(self, job_id, after)
         with self._lock:
             self._feeds.setdefault(job_id, _Feed(after)).readers.add(reader)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="events", daemon=True)
-                self._thread.start()
+            self._start()
         if self.closing.is_set():
             reader.close()
         try:
@@ -155,6 +149,32 @@ class EventHub:
                 feed.readers.discard(reader)
                 if not feed.readers:
                     del self._feeds[job_id]
+
+    @contextmanager
+    def end_of(self, job_id: str) -> Iterator[threading.Event]:
+        """What is set, for the length of a block, whenever the job may have ended.
+
+        Also when the process is about to end. Its stream is not read.
+        """
+        rung = threading.Event()
+        with self._lock:
+            self._waiters.setdefault(job_id, set()).add(rung)
+            self._start()
+        if self.closing.is_set():
+            rung.set()
+        try:
+            yield rung
+        finally:
+            with self._lock:
+                waiters = self._waiters[job_id]
+                waiters.discard(rung)
+                if not waiters:
+                    del self._waiters[job_id]
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="events", daemon=True)
+            self._thread.start()
 
     def read(self, job_id: str, after: str) -> list[Event]:
         """Everything in a job's stream behind ``after``. Raises StoreUnavailableError."""
@@ -171,6 +191,7 @@ class EventHub:
         self.closing.set()
         for reader in self._readers():
             reader.close()
+        self._ring(None)
 
     @property
     def readers(self) -> int:
@@ -182,6 +203,7 @@ class EventHub:
             swept_s = time.monotonic()
             while not self.closing.is_set():
                 rung = self._listen(bell)
+                self._ring(rung)
                 now_s = time.monotonic()
                 if rung is None:
                     for reader in self._readers():
@@ -203,13 +225,25 @@ class EventHub:
             rung = None if more is None else rung | more
         return rung
 
+    def _ring(self, rung: Collection[str] | None) -> None:
+        """Tell those who wait for an end that it may have come."""
+        with self._lock:
+            ended = set(self._waiters)
+            if rung is not None:
+                ended &= {ring.rstrip(ENDED) for ring in rung if ring.endswith(ENDED)}
+            for job_id in ended:
+                for event in self._waiters[job_id]:
+                    event.set()
+
     def _readers(self) -> list[Subscription]:
         with self._lock:
             return [reader for feed in self._feeds.values() for reader in feed.readers]
 
     def _followed(self, rung: Collection[str] | None) -> list[str]:
         with self._lock:  # of both, the rung ones are few
-            return [i for i in rung if i in self._feeds] if rung is not None else list(self._feeds)
+            if rung is None:
+                return list(self._feeds)
+            return list({ring.rstrip(ENDED) for ring in rung} & self._feeds.keys())
 
     def _deliver(self, job_ids: list[str]) -> None:
         for start in range(0, len(job_ids), _MAX_JOBS_A_READ):

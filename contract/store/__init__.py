@@ -1,7 +1,7 @@
 """The job record in Redis: the only truth. Every transition is one Lua script in ``lua/``."""
 
 from contract.store.attempts import AttemptStore, ClaimBlocked, Finished, TokenEvent
-from contract.store.channels import Presence, WakeUps
+from contract.store.channels import ENDED, Presence, WakeUps
 from contract.store.connection import Connection
 from contract.store.devices import DeviceLease
 from contract.store.jobs import EVENTS_AT_ONCE, JobStore
@@ -9,6 +9,7 @@ from contract.store.reaping import Reaped, ReapStore
 from contract.store.submits import SUBMITS_AT_ONCE
 
 __all__ = [
+    "ENDED",
     "EVENTS_AT_ONCE",
     "SUBMITS_AT_ONCE",
     "AttemptStore",

@@ -9,6 +9,7 @@ from redis.exceptions import RedisError
 from contract import keys
 from contract.store.connection import Connection
 
+ENDED = "!"
 PRESENCE_PREFIX = "millrace-worker:"
 
 
@@ -50,7 +51,10 @@ class _Channel:
 
 
 class WakeUps(_Channel):
-    """Ids of jobs whose event streams have grown, for the readers of one process."""
+    """Ids of jobs whose event streams have grown, for the readers of one process.
+
+    A job that ended is there as its id with ``ENDED`` behind it.
+    """
 
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection, keys.WAKE(), None)

@@ -1,7 +1,8 @@
 """Writes a llama as an ONNX graph in the paged contract (CPU form)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ EXACT = "fp32"
 PACKED = "packed"
 INT8 = "int8"
 CUDA_FORM = "fp16"
+Held = TypeVar("Held")
 _TOKEN_ZEROS, _LOGITS_ZEROS = "token_zeros", "logits_zeros"
 FORMS = {"cpu": (EXACT, PACKED, INT8), "cuda": (CUDA_FORM,)}
 """The forms in which a llama can be written, by the device that they run on."""
@@ -138,17 +140,12 @@ class _LlamaWriter:
     def _multiply(self, layer: int, x: str, name: str, parts: Sequence[str], linear: Linear) -> str:
         """``x`` times the matrices called ``parts``, joined under the name ``name``."""
         full, output = f"{layer}.{name}", f"{layer}.{name}_out"
-        if self.packed:
-            held = [self.weights.blocks(f"{layer}.{part}") for part in parts]
-            blocks = [each for each in held if each is not None]
-            if len(blocks) == len(parts):
-                return write_packed(self.graph, x, full, FourBitBlocks.joined(blocks), output)
-        if self.quantized:
-            rounded = [self.weights.rows(f"{layer}.{part}") for part in parts]
-            rows = [each for each in rounded if each is not None]
-            if len(rows) == len(parts):
-                joined = EightBitRows.joined(rows)
-                return write_rows(self.graph, x, full, joined, output, _TOKEN_ZEROS)
+        names = [f"{layer}.{part}" for part in parts]
+        if self.packed and (blocks := _all(map(self.weights.blocks, names))):
+            return write_packed(self.graph, x, full, FourBitBlocks.joined(blocks), output)
+        if self.quantized and (rows := _all(map(self.weights.rows, names))):
+            joined = EightBitRows.joined(rows)
+            return write_rows(self.graph, x, full, joined, output, _TOKEN_ZEROS)
         matrix = np.concatenate([self._read(layer, part) for part in parts])
         return linear(self.graph, x, full, matrix, output)
 
@@ -204,3 +201,10 @@ class _LlamaWriter:
 
     def _read(self, layer: int, part: str) -> Float32:
         return self.weights.read(f"{layer}.{part}")
+
+
+def _all(held: Iterable[Held | None]) -> list[Held]:
+    """What a source holds of each, or nothing where it does not hold all."""
+    each = list(held)
+    found = [one for one in each if one is not None]
+    return found if len(found) == len(each) else []

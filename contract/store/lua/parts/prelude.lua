@@ -19,12 +19,13 @@ local function get(id, ...) return redis.call('HMGET', key.job(id), ...) end
 local function losses_of(id) return tonumber(get(id, 'losses')[1] or '0') end
 
 -- Append to the job's stream. Whoever follows it is woken when the script is done, by one message
--- for all jobs that it touched (connection.py ends every script with `ring`).
+-- for all jobs that it touched (connection.py ends every script with `ring`). A job that has ended has
+-- a mark there: who waits for the end alone need not look at every token.
 local rung = {}
 
 local function emit(id, kind, attempt, data)
   redis.call('XADD', key.events(id), '*', 'kind', kind, 'attempt', attempt, 'data', data)
-  rung[#rung + 1] = id
+  rung[#rung + 1] = kind == 'done' and id .. '!' or id
 end
 
 local function ring()
