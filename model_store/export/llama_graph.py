@@ -7,12 +7,15 @@ from typing import TypeVar
 import numpy as np
 
 from contract.errors import ModelImportError
-from model_store.export.decode_groups import write_decode_groups
 from model_store.export.graph import FLOAT, FLOAT16, MICROSOFT, GraphWriter
 from model_store.export.llama import Llama
-from model_store.export.paged_attention import HeadLayout, write_paged_attention
+from model_store.export.paged_attention import (
+    HeadLayout,
+    write_attention_layout,
+    write_paged_attention,
+)
 from model_store.export.paged_attention_cuda import write_cuda_attention
-from model_store.export.paged_layout import declare_paged_inputs, write_batch_layout
+from model_store.export.paged_layout import declare_paged_inputs
 from model_store.export.quantization import (
     BLOCK,
     Linear,
@@ -82,8 +85,7 @@ class _LlamaWriter:
         declare_paged_inputs(graph)
         graph.output("logits", graph.float_type, ["num_logits", config.vocabulary])
         if not self.on_cuda:
-            write_batch_layout(graph, kv_heads=config.kv_heads, head_size=config.head_size)
-            write_decode_groups(graph, kv_heads=config.kv_heads, head_size=config.head_size)
+            write_attention_layout(graph, kv_heads=config.kv_heads, head_size=config.head_size)
         cos, sin = config.rotary_tables()
         graph.weight("rotary_cos", cos)
         graph.weight("rotary_sin", sin)
@@ -127,11 +129,10 @@ class _LlamaWriter:
         return self._multiply(layer, attended, "o", ("o",), self.linear)
 
     def _mlp(self, layer: int, x: str) -> str:
-        """down(silu(gate(x)) * up(x)), gate and up as one matrix."""
-        graph, size = self.graph, self.config.feed_forward
-        joined = self._multiply(layer, x, "gate_up", ("gate", "up"), self.linear)
-        gate, up = f"{layer}.gate_out", f"{layer}.up_out"
-        graph.node("Split", [joined, graph.constant([size, size])], [gate, up], axis=-1)
+        """down(silu(gate(x)) * up(x))."""
+        graph = self.graph
+        gate = self._multiply(layer, x, "gate", ("gate",), self.linear)
+        up = self._multiply(layer, x, "up", ("up",), self.linear)
         graph.node("Sigmoid", [gate], f"{layer}.sigmoid")
         graph.node("Mul", [gate, f"{layer}.sigmoid"], f"{layer}.silu")
         x = graph.node("Mul", [f"{layer}.silu", up], f"{layer}.gated")

@@ -1,8 +1,7 @@
 """One layer's attention over a paged cache, from operators that every device has.
 
-Rows with one new token, the answers that grow, attend in two groups, each over blocks gathered to
-the length of its longest. A row with more, a prompt, attends by itself in a loop, at its exact
-length.
+Rows with one new token, the answers that grow, attend in groups, each over blocks gathered to the
+length of its longest. A row with more, a prompt, attends by itself in a loop, at its exact length.
 """
 
 from dataclasses import dataclass
@@ -10,9 +9,10 @@ from dataclasses import dataclass
 import onnx
 from onnx import TensorProto, helper
 
-from model_store.export.decode_groups import DECODE_GROUPS
+from model_store.export.decode_groups import DECODE_GROUPS, write_decode_groups
 from model_store.export.graph import FLOAT, INT64, MICROSOFT, GraphBuilder, value_info
-from model_store.export.paged_layout import BLOCK_SIZE
+from model_store.export.paged_layout import BLOCK_SIZE, write_batch_layout
+from model_store.export.prompt_rows import write_prompt_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +25,13 @@ class HeadLayout:
     scale: float
     cos: str = "rotary_cos"
     sin: str = "rotary_sin"
+
+
+def write_attention_layout(graph: GraphBuilder, *, kv_heads: int, head_size: int) -> None:
+    """Compute once what the attention of every layer needs; comes before all layers."""
+    write_batch_layout(graph, kv_heads=kv_heads, head_size=head_size)
+    write_decode_groups(graph, kv_heads=kv_heads, head_size=head_size)
+    write_prompt_rows(graph, kv_heads=kv_heads)
 
 
 def write_paged_attention(graph: GraphBuilder, layer: int, qkv: str, heads: HeadLayout) -> str:
@@ -78,16 +85,18 @@ def _write_decodes(graph: GraphBuilder, prefix: str, heads: HeadLayout) -> str:
 
     (The Attention operator takes no empty batch, and a step may have prompts alone.)
     """
-    decoded = [_write_group(graph, prefix, group, heads) for group in DECODE_GROUPS]
-    return graph.node("Concat", decoded, f"{prefix}decoded", axis=0)
+    shared = heads.heads // heads.kv_heads
+    queries = graph.constant([-1, heads.kv_heads, shared, heads.head_size])
+    graph.node("Reshape", [f"{prefix}query", queries], f"{prefix}queries")
+    groups = [_write_group(graph, prefix, group, heads) for group in DECODE_GROUPS]
+    graph.node("Concat", groups, f"{prefix}groups", axis=0)
+    width = graph.constant([-1, heads.heads * heads.head_size])
+    return graph.node("Reshape", [f"{prefix}groups", width], f"{prefix}decoded")
 
 
 def _write_group(graph: GraphBuilder, prefix: str, group: str, heads: HeadLayout) -> str:
-    shared = heads.heads // heads.kv_heads
-    queries = graph.constant([0, heads.kv_heads, shared, heads.head_size])
     here = f"{prefix}{group}_"
-    graph.node("Gather", [f"{prefix}query", f"{group}_token"], f"{here}query")
-    graph.node("Reshape", [f"{here}query", queries], f"{here}q")
+    graph.node("Gather", [f"{prefix}queries", f"{group}_token"], f"{here}q")
     for kind, name in (("key", f"{here}k"), ("value", f"{here}v")):
         graph.node("Gather", [f"{prefix}{kind}_blocks", f"{group}_block"], f"{name}_blocks")
         graph.node("Reshape", [f"{name}_blocks", f"{group}_shape"], name)
@@ -102,46 +111,27 @@ def _write_group(graph: GraphBuilder, prefix: str, group: str, heads: HeadLayout
     masked = [f"{here}scores", "minus_infinity"]
     graph.node("Where", [f"{group}_mask", *masked], f"{here}masked")
     graph.node("Softmax", [f"{here}masked"], f"{here}weights", axis=-1)
-    graph.node("MatMul", [f"{here}weights", f"{here}v"], f"{here}mixed")
-    width = graph.constant([0, heads.heads * heads.head_size])
-    return graph.node("Reshape", [f"{here}mixed", width], f"{here}decoded")
+    return graph.node("MatMul", [f"{here}weights", f"{here}v"], f"{here}mixed")
 
 
 def _prompt_body(graph: GraphBuilder, prefix: str, heads: HeadLayout) -> onnx.GraphProto:
     """One prompt: its part of the queries over its own blocks, added to what is ``done``."""
     make = helper.make_node
-    zero, one = graph.constant(0), graph.constant(1)
-    first, second = graph.constant([0]), graph.constant([1])
     width = graph.constant([-1, heads.heads * heads.head_size])
     queries = graph.constant([1, -1, heads.heads, heads.head_size])
     lines = graph.constant([1, heads.kv_heads, -1, heads.head_size])
     nodes = [
-        make("Gather", ["prompt_row", "i"], ["r"]),
-        make("Gather", ["starts", "r"], ["start"]),
-        make("Gather", ["ends", "r"], ["end"]),
-        make("Gather", ["past", "r"], ["cached"]),
-        make("Gather", ["total", "r"], ["length"]),
-        make("Gather", ["used", "r"], ["row_used"]),
-        make("Unsqueeze", ["start", first], ["start_list"]),
-        make("Unsqueeze", ["end", first], ["end_list"]),
-        make("Unsqueeze", ["row_used", first], ["used_list"]),
-        make("Slice", [f"{prefix}query", "start_list", "end_list", first], ["row_query"]),
+        make("SequenceAt", ["prompt_tokens", "i"], ["row_tokens"]),
+        make("SequenceAt", ["prompt_blocks", "i"], ["row_blocks"]),
+        make("SequenceAt", ["prompt_masks", "i"], ["row_mask"]),
+        make("Gather", [f"{prefix}query", "row_tokens"], ["row_query"]),
         make("Reshape", ["row_query", queries], ["row_queries"]),
         make("Transpose", ["row_queries"], ["row_q"], perm=[0, 2, 1, 3]),
-        make("Gather", ["blocks", "r"], ["row_table"]),
-        make("Slice", ["row_table", first, "used_list", first], ["row_blocks"]),
-        make("Mul", ["row_blocks", graph.constant(heads.kv_heads)], ["row_first_head"]),
-        make("Add", ["row_first_head", "heads"], ["row_head_blocks"]),
-        make("Gather", [f"{prefix}key_blocks", "row_head_blocks"], ["row_k_blocks"]),
-        make("Gather", [f"{prefix}value_blocks", "row_head_blocks"], ["row_v_blocks"]),
+        make("Gather", [f"{prefix}key_blocks", "row_blocks"], ["row_k_blocks"]),
+        make("Gather", [f"{prefix}value_blocks", "row_blocks"], ["row_v_blocks"]),
         make("Reshape", ["row_k_blocks", lines], ["row_k"]),
         make("Reshape", ["row_v_blocks", lines], ["row_v"]),
-        make("Range", ["cached", "length", one], ["query_position"]),
-        make("Unsqueeze", ["query_position", second], ["query_column"]),
-        make("Mul", ["row_used", graph.constant(BLOCK_SIZE)], ["row_lines"]),
-        make("Range", [zero, "row_lines", one], ["key_position"]),
-        make("LessOrEqual", ["key_position", "query_column"], ["causal"]),
-        make("Attention", ["row_q", "row_k", "row_v", "causal"], ["row_out"], scale=heads.scale),
+        make("Attention", ["row_q", "row_k", "row_v", "row_mask"], ["row_out"], scale=heads.scale),
         make("Transpose", ["row_out"], ["row_out_tokens"], perm=[0, 2, 1, 3]),
         make("Reshape", ["row_out_tokens", width], ["row_flat"]),
         make("Concat", ["done", "row_flat"], ["done_next"], axis=0),

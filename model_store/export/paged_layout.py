@@ -79,6 +79,8 @@ def write_batch_layout(graph: GraphBuilder, *, kv_heads: int, head_size: int) ->
     graph.node("Add", ["row_past", "offset_in_row"], "flat_position")
     graph.node("Unsqueeze", ["flat_position", first], "position")
 
+    graph.node("Range", [zero, graph.constant(kv_heads), one], "head_list")
+    graph.node("Unsqueeze", ["head_list", second], "heads")
     _write_new_lines(graph, kv_heads, head_size)
 
 

@@ -16,7 +16,7 @@ ZERO = 128
 """What stands for 0 in unsigned 8-bit activations."""
 
 _FLOAT_ACTIVATIONS, _INT8_ACTIVATIONS = 1, 4
-_STEP, _LEAST = np.array(1 / 127, np.float32), np.array(1e-30, np.float32)
+_STEP = np.array(1 / 127, np.float32)
 
 
 class Linear(Protocol):
@@ -73,8 +73,8 @@ def write_rows(
         x = _turned(graph, x, name, matrix.turn, matrix.codes.shape[1])
     sizes = graph.node("Abs", [x], f"{name}.sizes")
     peaks = graph.node("ReduceMax", [sizes, graph.constant([-1])], f"{name}.peaks", keepdims=1)
-    steps = graph.node("Mul", [peaks, graph.array("int8_step", _STEP)], f"{name}.any_steps")
-    steps = graph.node("Max", [steps, graph.array("int8_least", _LEAST)], f"{name}.steps")
+    # A row of zeros has a step of zero: whatever its codes are then, its product is zero.
+    steps = graph.node("Mul", [peaks, graph.array("int8_step", _STEP)], f"{name}.steps")
     flat = graph.node("Reshape", [steps, graph.constant([-1])], f"{name}.flat_steps")
     codes = graph.node("QuantizeLinear", [x, flat, zeros], f"{name}.codes", axis=0)
     product = graph.node(

@@ -10,11 +10,14 @@ import onnx
 from onnx import helper
 
 from contract.errors import ModelImportError
-from model_store.export.decode_groups import write_decode_groups
 from model_store.export.genai_config import PAGED_INPUTS, batching_config
 from model_store.export.graph import FLOAT, GraphBuilder
-from model_store.export.paged_attention import HeadLayout, write_paged_attention
-from model_store.export.paged_layout import declare_paged_inputs, write_batch_layout
+from model_store.export.paged_attention import (
+    HeadLayout,
+    write_attention_layout,
+    write_paged_attention,
+)
+from model_store.export.paged_layout import declare_paged_inputs
 
 _ATTENTION = "GroupQueryAttention"
 _OPSET = 23
@@ -37,8 +40,7 @@ def rewrite_graph(model: onnx.ModelProto, head_size: int) -> int:
         raise ModelImportError("the model's layers differ in their heads of keys")
     builder = GraphBuilder()
     declare_paged_inputs(builder)
-    write_batch_layout(builder, kv_heads=layouts[0].kv_heads, head_size=head_size)
-    write_decode_groups(builder, kv_heads=layouts[0].kv_heads, head_size=head_size)
+    write_attention_layout(builder, kv_heads=layouts[0].kv_heads, head_size=head_size)
     logits = next(each for each in graph.output if each.name == "logits")
     vocabulary = logits.type.tensor_type.shape.dim[-1].dim_value
     builder.output("logits", logits.type.tensor_type.elem_type, ["num_logits", vocabulary])

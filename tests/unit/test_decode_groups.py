@@ -1,13 +1,14 @@
-"""Rows that grow by one token are cut into two groups, so that little is gathered for nothing."""
+"""What the layers share: rows that grow are cut into groups, and prompts have their own parts."""
 
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
-from model_store.export.decode_groups import DECODE_GROUPS, write_decode_groups
+from model_store.export.decode_groups import DECODE_GROUPS
 from model_store.export.graph import INT64, MICROSOFT, GraphBuilder
-from model_store.export.paged_layout import BLOCK_SIZE, declare_paged_inputs, write_batch_layout
+from model_store.export.paged_attention import write_attention_layout
+from model_store.export.paged_layout import BLOCK_SIZE, declare_paged_inputs
 
 KV_HEADS, HEAD_SIZE = 2, 8
 
@@ -17,14 +18,19 @@ def layout() -> onnxruntime.InferenceSession:
     """The part of a graph that all layers share."""
     graph = GraphBuilder()
     declare_paged_inputs(graph)
-    write_batch_layout(graph, kv_heads=KV_HEADS, head_size=HEAD_SIZE)
-    write_decode_groups(graph, kv_heads=KV_HEADS, head_size=HEAD_SIZE)
+    write_attention_layout(graph, kv_heads=KV_HEADS, head_size=HEAD_SIZE)
     for group in DECODE_GROUPS:
         graph.output(f"{group}_row", INT64, [f"{group}_rows"])
         shape: list[int | str] = [f"{group}_rows", KV_HEADS, f"{group}_blocks"]
         graph.output(f"{group}_block", INT64, shape)
     graph.output("decode_token", INT64, ["decodes"])
     graph.output("prompt_row", INT64, ["prompts"])
+    for name, kind in (
+        ("prompt_tokens", INT64),
+        ("prompt_blocks", INT64),
+        ("prompt_masks", TensorProto.BOOL),
+    ):
+        graph.outputs.append(helper.make_tensor_sequence_value_info(name, kind, None))
     constants = list(graph.initializers.values())
     proto = helper.make_graph(graph.nodes, "layout", graph.inputs, graph.outputs, constants)
     opsets = [helper.make_opsetid("", 23), helper.make_opsetid(MICROSOFT, 1)]
@@ -57,8 +63,18 @@ def run(
     return dict(zip(names, values, strict=True))
 
 
+def halves(used: list[int]) -> tuple[list[int], list[int]]:
+    """The cut of lengths, longest first, that pads to the fewest blocks; try them all."""
+    best = min(
+        range(len(used)),
+        key=lambda cut: cut * used[0] + (len(used) - cut) * used[cut],
+        default=0,
+    )
+    return used[:best], used[best:]
+
+
 @pytest.mark.parametrize("seed", range(20))
-def test_the_cut_gathers_as_few_blocks_as_any_cut_by_length(
+def test_rows_are_cut_where_the_fewest_blocks_are_gathered_and_each_part_is_cut_once_more(
     layout: onnxruntime.InferenceSession, seed: int
 ) -> None:
     chance = np.random.default_rng(seed)
@@ -67,23 +83,35 @@ def test_the_cut_gathers_as_few_blocks_as_any_cut_by_length(
     new = [1 if chance.random() < 0.8 else 7 for _ in range(rows)]
     found = run(layout, new, past)
     decodes = [row for row in range(rows) if new[row] == 1]
-    assert found["prompt_row"].tolist() == [row for row in range(rows) if new[row] > 1]
-    ordered = [*found["long_row"].tolist(), *found["short_row"].tolist()]
+    ordered = [row for group in DECODE_GROUPS for row in found[f"{group}_row"].tolist()]
     assert sorted(ordered) == decodes
     assert found["decode_token"].tolist() == [sum(new[:row]) for row in ordered]
     used = sorted((-(-(past[row] + 1) // BLOCK_SIZE) for row in decodes), reverse=True)
-    best = min(
-        (cut * used[0] + (len(used) - cut) * used[cut] for cut in range(len(used))), default=0
-    )
-    gathered = sum(found[f"{group}_block"].size for group in DECODE_GROUPS)
-    assert gathered == best * KV_HEADS
+    parts = [part for half in halves(used) for part in halves(half)]
+    gathered = [found[f"{group}_block"].size for group in DECODE_GROUPS]
+    assert gathered == [len(part) * max(part, default=0) * KV_HEADS for part in parts]
 
 
 def test_rows_of_one_length_stay_together_and_a_step_of_prompts_alone_has_no_groups(
     layout: onnxruntime.InferenceSession,
 ) -> None:
     together = run(layout, [1] * 5, [40] * 5)
-    assert (len(together["long_row"]), len(together["short_row"])) == (0, 5)
+    assert [len(together[f"{group}_row"]) for group in DECODE_GROUPS] == [0, 0, 0, 5]
     prompts = run(layout, [3, 9], [0, 20])
     assert not any(len(prompts[f"{group}_row"]) for group in DECODE_GROUPS)
-    assert prompts["prompt_row"].tolist() == [0, 1]
+
+
+def test_a_prompt_has_its_own_tokens_blocks_and_mask(
+    layout: onnxruntime.InferenceSession,
+) -> None:
+    found = run(layout, [1, 3, 1, 9], [5, 0, 40, 20])
+    assert found["prompt_row"].tolist() == [1, 3]
+    assert [part.tolist() for part in found["prompt_tokens"]] == [[1, 2, 3], list(range(5, 14))]
+    assert [part.tolist() for part in found["prompt_blocks"]] == [
+        [[200], [201]],
+        [[600, 602], [601, 603]],
+    ]
+    first, second = found["prompt_masks"]
+    assert (first == np.tri(3, BLOCK_SIZE, dtype=bool)).all()
+    assert (second == np.tri(9, 2 * BLOCK_SIZE, 20, dtype=bool)).all()
+    assert not run(layout, [1], [5])["prompt_masks"]

@@ -73,7 +73,7 @@ def test_the_packed_form_computes_what_the_blocks_say_without_unpacking_them(
 ) -> None:
     llama = stored(tmp_path, tokenizer_folder, dict.fromkeys(MATRICES, kind))
     write_llama_graph(llama, tmp_path, form=PACKED)
-    matrices = 4 * llama.config.layers  # qkv, o, gate_up and down
+    matrices = 5 * llama.config.layers  # qkv, o, gate, up and down
     assert len(products(tmp_path, "MatMulNBits")) == matrices
     assert len(products(tmp_path, "Gemm")) == gemms * matrices + 1  # offsets, and the logits
     session = PagedSession(tmp_path / "model.onnx", rows=4, row_tokens=128)
@@ -86,7 +86,7 @@ def test_matrices_that_are_stored_otherwise_are_floats_and_so_is_what_they_are_j
     kinds = {"q": Q4_1, "k": F16, "v": Q4_1, "o": Q8_0, "gate": Q4_0, "up": Q4_1}
     llama = stored(tmp_path, tokenizer_folder, kinds)
     write_llama_graph(llama, tmp_path, form=PACKED)
-    assert len(products(tmp_path, "MatMulNBits")) == llama.config.layers  # gate_up alone
+    assert len(products(tmp_path, "MatMulNBits")) == 2 * llama.config.layers  # gate and up
     session = PagedSession(tmp_path / "model.onnx", rows=4, row_tokens=128)
     assert compare(session, TEXTS, reference_logits(llama, TEXTS)).is_exact
 
