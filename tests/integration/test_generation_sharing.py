@@ -184,3 +184,17 @@ def test_an_urgent_run_enters_before_those_that_wait_for_room(small: GenerationE
     for run in runs:
         run.result(TIMEOUT_S)
     assert order == ["urgent", "usual", "patient"]
+
+
+def test_prompts_that_begin_alike_compute_what_they_share_once(
+    engine: GenerationEngine,
+) -> None:
+    preface = " ".join(f"rule {number} of the house" for number in range(60))
+    asked = [ask(engine, f"{preface} {number}?", max_tokens=4) for number in range(SLOTS)]
+    together = [run.result(TIMEOUT_S) for run in [engine.submit(each) for each in asked]]
+    alone = [engine.submit(each).result(TIMEOUT_S) for each in asked]
+
+    shared = len(asked[0].prompt_tokens) // 16 * 16 - 16
+    assert together[0].cached_tokens < 64
+    assert all(each.cached_tokens >= shared for each in together[1:])
+    assert [each.text for each in together] == [each.text for each in alone]

@@ -200,3 +200,14 @@ def test_no_item_lets_more_pass_than_a_batch_and_equals_keep_their_order(
         passed_by = [other for other in entered[:place] if other > item]
         assert len(passed_by) <= slots
         assert all(priorities[other] < priorities[item] for other in passed_by)
+
+
+def test_who_is_held_keeps_the_place_and_lets_others_pass() -> None:
+    line = _line(slots=2)
+    for item in "abc":
+        line.join(item, worst_tokens=16)
+    assert line.admit(lambda item: item == "a") == "b"
+    assert line.admit(lambda item: item == "a") == "c"
+    line.release("b")
+    assert line.admit(lambda item: item == "a") is None
+    assert line.admit() == "a"

@@ -74,15 +74,21 @@ class Admission(Generic[ItemT]):
             self._waiting[index].passed += 1
         self._waiting.insert(index, place)
 
-    def admit(self) -> ItemT | None:
-        """Let the first in the line enter if it fits; None when it does not or nobody waits."""
-        if not self._waiting or len(self._inside) >= self._slots:
+    def admit(self, held: Callable[[ItemT], bool] = lambda _: False) -> ItemT | None:
+        """Let the first in the line enter if it fits; None when it does not or nobody waits.
+
+        Those that are ``held`` keep their places, and let others pass. Whoever holds them must let
+        go of them soon, since that is counted by nobody.
+        """
+        if len(self._inside) >= self._slots:
             return None
-        first = self._waiting[0]
+        first = next((each for each in self._waiting if not held(each.item)), None)
+        if first is None:
+            return None
         with_first = [*self._inside.values(), first]
         if sum(self._needed(each, ahead=1) for each in with_first) > self.num_blocks:
             return None
-        del self._waiting[0]
+        self._waiting.remove(first)
         self._inside[first.item] = first
         return first.item
 

@@ -24,6 +24,7 @@ from workers.engine.native import (
     Request,
     begin,
 )
+from workers.engine.prefixes import PromptPrefixes
 from workers.engine.prompts import generation_request
 from workers.engine.requests import GenerationRequest, GenerationResult
 from workers.engine.sequence import GenerationRun, Sequence
@@ -101,6 +102,9 @@ class _Batch:
         self._line: Admission[GenerationRun] = Admission(
             slots=plan.slots, num_blocks=plan.cache.num_blocks, block_size=plan.cache.block_size
         )
+        self._prefixes: PromptPrefixes[GenerationRun] = PromptPrefixes(
+            block_size=plan.cache.block_size
+        )
         # The keys keep the native requests alive: one that nobody holds is cancelled.
         self._inside: dict[Request, Sequence] = {}
         self._paused: dict[GenerationRun, Sequence] = {}
@@ -124,6 +128,7 @@ class _Batch:
                 )
             )
         else:
+            self._prefixes.join(run, run.request.prompt_tokens)
             self._line.join(
                 run,
                 tokens=len(run.request.prompt_tokens),
@@ -155,6 +160,7 @@ class _Batch:
     def _drop_cancelled(self) -> None:
         for run in self._line.remove_waiting(lambda run: run.cancelled):
             self._paused.pop(run, None)
+            self._prefixes.leave(run)
             run.drop()
         for sequence in [each for each in self._inside.values() if each.run.cancelled]:
             self._release(sequence)
@@ -167,9 +173,10 @@ class _Batch:
             del self._inside[sequence.native]
             sequence.native.close()
             self._paused[run] = sequence
+            self._prefixes.interrupt(run)
 
     def _admit(self) -> None:
-        while (run := self._line.admit()) is not None:
+        while (run := self._line.admit(self._prefixes.gains_by_waiting)) is not None:
             sequence = self._paused.pop(run, None)
             if sequence is None:
                 stream = TextStream(self._new_detokenizer(), run.request.stop)
@@ -178,9 +185,11 @@ class _Batch:
                 sequence.native, sequence.turn = begin(self._engine, sequence.rest)
             except ERRORS as error:
                 self._line.release(run)
+                self._prefixes.leave(run)
                 run.fail(EngineError(f"the engine refused the request: {error}"))
                 continue
             self._inside[sequence.native] = sequence
+            self._prefixes.enter(run)
 
     def _handle(self, event: EngineEvent) -> bool:
         """Deliver one event; whether it was a token or an end."""
@@ -191,6 +200,7 @@ class _Batch:
         stopped = event.token is not None and sequence.push(event.token)
         if event.token is not None:
             self._line.grow(sequence.run)
+            self._prefixes.computed(sequence.run)
         if reason == FinishReason.NONE:
             if stopped:  # the last event, with the usage, follows
                 sequence.native.cancel_turn(sequence.turn)
@@ -217,6 +227,7 @@ class _Batch:
     def _release(self, sequence: Sequence) -> None:
         del self._inside[sequence.native]
         self._line.release(sequence.run)
+        self._prefixes.leave(sequence.run)
         sequence.native.close()
 
     def _watch(self, progress: bool) -> None:
