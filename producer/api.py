@@ -9,7 +9,9 @@ from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from contract.errors import MillraceError
+from producer.dialect import Dialect
 from producer.parsing import parse_body, parse_headers, parse_query, read_json
+from producer.problems import PROBLEMS
 from producer.request_schemas import Headers, NoHeaders, NoQuery, Query
 
 View = TypeVar("View", bound=Callable[..., "Answer | Response"])
@@ -28,6 +30,7 @@ class Answer:
 class Reply:
     """A success that an operation may answer with, for its documentation.
 
+    A ``streamed`` one comes as server-sent events where the body of the request says so.
     Without a ``body``, another media type than JSON's is text. ``headers`` maps each name to its
     meaning; the ``optional`` ones may be absent.
     """
@@ -35,6 +38,7 @@ class Reply:
     status: int
     meaning: str
     body: type[BaseModel] | None = None
+    streamed: bool = False
     media_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
@@ -64,6 +68,7 @@ class Operation:
     headers: type[Headers]
     body: BodyChoice | None
     max_body_bytes: int
+    dialect: Dialect
 
 
 class Api:
@@ -86,12 +91,13 @@ class Api:
         headers: type[Headers] = NoHeaders,
         body: BodyChoice | None = None,
         max_body_bytes: int | None = None,
+        dialect: Dialect = PROBLEMS,
     ) -> Callable[[View], View]:
         """Serve the decorated view at ``method path``.
 
         The view gets the parts of its path by name and, where they are declared, ``query``,
         ``headers``, ``body`` (validated) and ``raw`` (the body as parsed JSON). The first line
-        of its docstring is the summary.
+        of its docstring is the summary. ``dialect`` is that of its errors.
         """
 
         def register(view: View) -> View:
@@ -109,6 +115,7 @@ class Api:
                 headers=headers,
                 body=body,
                 max_body_bytes=max_body_bytes or self._max_body_bytes,
+                dialect=dialect,
             )
             self.operations.append(declared)
             self._app.add_url_rule(

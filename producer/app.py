@@ -14,6 +14,10 @@ from producer.api import Api
 from producer.batches import BatchAdmission
 from producer.catalog import Catalog
 from producer.front import Front
+from producer.openai.chat import add_chat
+from producer.openai.embeddings import add_embeddings
+from producer.openai.models import add_models
+from producer.openai.problems import OPENAI
 from producer.openapi import build_document
 from producer.problems import install_error_handlers
 from producer.prompts import CountsTokens
@@ -38,7 +42,7 @@ def create_app(
     app = Flask("producer", static_folder=None)
     # Twice the same slash, or one too many at the end, is another path: 404 and no redirect.
     app.url_map.merge_slashes = False
-    install_error_handlers(app, max_backlog=settings.max_backlog)
+    install_error_handlers(app, max_backlog=settings.max_backlog, dialects={"/v1/": OPENAI})
     app.after_request(_add_common_headers)
 
     catalog = Catalog(models)
@@ -64,6 +68,9 @@ def create_app(
     add_events(api, front)
     add_actions(api, front)
     add_lists(api, front)
+    add_models(api, front)
+    add_chat(api, front)
+    add_embeddings(api, front)
     add_health(api, front)
     add_page(api, front, version=_version())
     add_documents(api, document=document)

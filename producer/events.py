@@ -14,6 +14,7 @@ from contract.job import Event, Job
 from contract.store import JobStore
 from producer.wakeups import EventHub, Subscription
 
+EVENT_STREAM = "text/event-stream"
 #: A comment goes out this often when nothing happens, so that nobody takes the line for dead.
 HEARTBEAT_S = 15.0
 #: A waiter looks at the record this often, whatever it has heard.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from contract.job import Job
 from contract.queues import HintPublisher
 from contract.settings import Settings
 from contract.store import JobStore
@@ -20,3 +21,15 @@ class Front:
     hints: HintPublisher
     admission: Admission
     hub: EventHub
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job; one that waited for the same answer may have to run now.
+
+        Raises:
+            UnknownJobError, JobGoneError: there is no record.
+            StoreUnavailableError: Redis did not answer.
+        """
+        job, heirs_queue = self.store.cancel(job_id)
+        if heirs_queue:
+            self.hints.publish(heirs_queue)
+        return job

@@ -10,7 +10,8 @@ from pydantic.json_schema import models_json_schema
 
 from contract.errors import InvalidRequestError, MalformedBodyError, MillraceError
 from producer.api import Operation, Reply
-from producer.problems import PROBLEM_JSON, Problem, status_of
+from producer.dialect import Dialect
+from producer.events import EVENT_STREAM
 
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
@@ -45,8 +46,8 @@ def build_document(operations: Sequence[Operation], *, version: str) -> dict[str
 
 
 def _models(operations: Sequence[Operation]) -> Iterable[tuple[type[BaseModel], Mode]]:
-    yield Problem, "serialization"
     for operation in operations:
+        yield operation.dialect.body, "serialization"
         for model in operation.body.models if operation.body else ():
             yield model, "validation"
         for reply in operation.replies:
@@ -123,12 +124,12 @@ def _responses(operation: Operation) -> dict[str, Any]:
     ]
     meanings: dict[int, list[str]] = {}
     for error in classes:
-        meanings.setdefault(status_of(error), []).append(error.code)
+        meanings.setdefault(operation.dialect.status(error), []).append(error.code)
     if operation.body:
         meanings.setdefault(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, []).append("unsupported_media_type")
     for status in sorted(meanings):
         codes = ", ".join(f"`{code}`" for code in dict.fromkeys(meanings[status]))
-        found[str(status)] = _problem(status, codes)
+        found[str(status)] = _problem(operation.dialect, status, codes)
     return found
 
 
@@ -142,16 +143,18 @@ def _reply(reply: Reply) -> dict[str, Any]:
     if reply.body is not None:
         schema: dict[str, Any] = {"$ref": _REF.format(model=reply.body.__name__)}
         described["content"] = {reply.media_type: {"schema": schema}}
+        if reply.streamed:
+            described["content"][EVENT_STREAM] = {"schema": {"type": "string"}}
     elif reply.media_type != _JSON:
         described["content"] = {reply.media_type: {"schema": {"type": "string"}}}
     return described
 
 
-def _problem(status: int, codes: str) -> dict[str, Any]:
-    schema = {"$ref": _REF.format(model=Problem.__name__)}
+def _problem(dialect: Dialect, status: int, codes: str) -> dict[str, Any]:
+    schema = {"$ref": _REF.format(model=dialect.body.__name__)}
     described: dict[str, Any] = {
         "description": f"{HTTPStatus(status).phrase}: {codes}",
-        "content": {PROBLEM_JSON: {"schema": schema}},
+        "content": {dialect.media_type: {"schema": schema}},
     }
     if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
         described["headers"] = {"Retry-After": _header("Seconds to wait before a retry.")}

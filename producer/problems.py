@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from contract import errors
 from contract.errors import FieldError, InvalidRequestError, MillraceError, QueueFullError
+from producer.dialect import Dialect, Refusal
 from producer.refusals import Refusals
 from producer.response_schemas import Sent
 
@@ -31,6 +32,7 @@ STATUS: Mapping[type[MillraceError], int] = {
     errors.QueueFullError: 429,
     errors.NoWorkerError: 503,
     errors.StoreUnavailableError: 503,
+    errors.RunCancelledError: 409,
 }
 
 #: Seconds after which a client may try again. Above 120 the openai client gives up at once.
@@ -68,61 +70,76 @@ def status_of(error: type[MillraceError]) -> int:
     return next(STATUS[each] for each in error.__mro__ if each in STATUS)
 
 
-def problem_response(
-    *,
-    status: int,
-    code: str,
-    detail: str,
-    retryable: bool = False,
-    fields: Sequence[FieldError] = (),
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    """One problem as a response to the current request."""
-    problem = _problem(status, code, detail, retryable, fields)
-    response = Response(problem.model_dump_json(), status=status, content_type=PROBLEM_JSON)
-    response.headers.extend(dict(headers or {}))
-    return response
-
-
 def describe(error: MillraceError, fields: Sequence[FieldError]) -> Problem:
     """An error of ours within the answer to the current request."""
-    status = status_of(type(error))
-    return _problem(status, error.code, error.detail, error.retryable, fields)
+    return tell(
+        Refusal(
+            status=status_of(type(error)),
+            code=error.code,
+            detail=error.detail,
+            retryable=error.retryable,
+            fields=fields,
+        )
+    )
 
 
-def _problem(
-    status: int, code: str, detail: str, retryable: bool, fields: Sequence[FieldError]
-) -> Problem:
+def tell(refusal: Refusal) -> Problem:
+    """A refusal of the current request as a problem."""
     return Problem(
-        type=f"urn:millrace:problem:{code}",
-        title=code.replace("_", " ").capitalize(),
-        status=status,
-        detail=detail,
-        code=code,
-        retryable=retryable,
-        errors=[ProblemField(pointer=each.pointer, detail=each.detail) for each in fields],
+        type=f"urn:millrace:problem:{refusal.code}",
+        title=refusal.code.replace("_", " ").capitalize(),
+        status=refusal.status,
+        detail=refusal.detail,
+        code=refusal.code,
+        retryable=refusal.retryable,
+        errors=[ProblemField(pointer=each.pointer, detail=each.detail) for each in refusal.fields],
         instance=request.path,
     )
 
 
-def install_error_handlers(app: Flask, *, max_backlog: int) -> None:
-    """Answer every error of ``app`` with a problem; ``max_backlog`` is told beside a 429."""
+PROBLEMS = Dialect(media_type=PROBLEM_JSON, body=Problem, status=status_of, tell=tell)
 
+
+def install_error_handlers(
+    app: Flask, *, max_backlog: int, dialects: Mapping[str, Dialect] | None = None
+) -> None:
+    """Answer every error of ``app``; ``max_backlog`` is told beside a 429.
+
+    ``dialects`` maps the beginning of a path to its words; all else is told as a problem.
+    """
     refusals = Refusals()
 
+    def dialect() -> Dialect:
+        for beginning, found in (dialects or {}).items():
+            if request.path.startswith(beginning):
+                return found
+        return PROBLEMS
+
+    def answer(refusal: Refusal) -> Response:
+        words = dialect()
+        response = Response(
+            words.tell(refusal).model_dump_json(),
+            status=refusal.status,
+            content_type=words.media_type,
+        )
+        response.headers.extend({**refusal.headers, **words.headers(refusal)})
+        return response
+
     def answer_known(error: MillraceError) -> Response:
-        status = status_of(type(error))
+        status = dialect().status(type(error))
         if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
             refusals.note(error)
         if status == HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error("request.failed", code=error.code, detail=error.detail, path=request.path)
-        return problem_response(
-            status=status,
-            code=error.code,
-            detail=error.detail,
-            retryable=error.retryable,
-            fields=error.errors if isinstance(error, InvalidRequestError) else (),
-            headers=_retry_headers(error, max_backlog),
+        return answer(
+            Refusal(
+                status=status,
+                code=error.code,
+                detail=error.detail,
+                retryable=error.retryable,
+                fields=error.errors if isinstance(error, InvalidRequestError) else (),
+                headers=_retry_headers(error, max_backlog),
+            )
         )
 
     def answer_http(error: HTTPException) -> HTTPException | Response:
@@ -134,17 +151,13 @@ def install_error_handlers(app: Flask, *, max_backlog: int) -> None:
             if name.lower() not in ("content-type", "content-length")
         }
         code = error.name.lower().replace(" ", "_")
-        return problem_response(
-            status=error.code, code=code, detail=_explain(error, kept), headers=kept
-        )
+        detail = _explain(error, kept)
+        return answer(Refusal(status=error.code, code=code, detail=detail, headers=kept))
 
     def answer_unexpected(error: Exception) -> Response:
         _log.exception("request.failed", path=request.path, method=request.method, exc_info=error)
-        return problem_response(
-            status=500,
-            code=MillraceError.code,
-            detail="the server failed on this request; its log says why",
-        )
+        detail = "the server failed on this request; its log says why"
+        return answer(Refusal(status=500, code=MillraceError.code, detail=detail))
 
     app.register_error_handler(MillraceError, answer_known)
     app.register_error_handler(HTTPException, answer_http)

@@ -64,6 +64,9 @@ class Message(Body):
     content: Text
 
 
+StopText = Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)]
+
+
 class GenerateParameters(Body):
     """How to generate. Temperature 0 is greedy and repeatable, and so is any seed."""
 
@@ -72,7 +75,7 @@ class GenerateParameters(Body):
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: Whole = Field(default=0, ge=0, le=100_000, description="0 considers every token.")
     seed: Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_whole)] | None = None
-    stop: list[Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)]] = Field(
+    stop: list[StopText] = Field(
         default=[], max_length=4, description="The answer ends before the first of these."
     )
 
@@ -81,13 +84,14 @@ class EmbedParameters(Body):
     """Embedding has no parameters."""
 
 
-def _kind_of_input(value: Any) -> str:
+def kind_of_input(value: Any) -> str:
+    """The tag of an input that is text or a list."""
     return "<text>" if isinstance(value, str) else "<list>"
 
 
 #: The tags tell text from list, so that an error points into the one that was meant; they are
 #: taken out of its pointer again.
-_BY_KIND = Discriminator(_kind_of_input)
+_BY_KIND = Discriminator(kind_of_input)
 GenerateInput = Annotated[
     Annotated[Text, Tag("<text>")]
     | Annotated[list[Message], Field(min_length=1, max_length=1024), Tag("<list>")],
@@ -103,15 +107,21 @@ MetadataKey = Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)
 MetadataValue = Annotated[str, Field(max_length=512, pattern=_NO_NUL)]
 
 
-class JobRequest(Body):
-    """What every job says."""
-
-    model: str = Field(
+ModelName = Annotated[
+    str,
+    Field(
         min_length=1,
         max_length=200,
         pattern=_NO_NUL,
         description="NAME (its production version), NAME@ALIAS or NAME:VERSION.",
-    )
+    ),
+]
+
+
+class JobRequest(Body):
+    """What every job says."""
+
+    model: ModelName
     priority: Whole = Field(default=5, ge=0, le=9, description="0 is the most urgent.")
     deadline_s: float | None = Field(
         default=None, gt=0, le=WEEK_S, description="The job expires when it is not done by then."

@@ -4,15 +4,13 @@ from flask import Response, request
 
 from contract import errors
 from producer.api import Answer, Api, Reply
-from producer.events import has_news, stream_events
+from producer.events import EVENT_STREAM, has_news, stream_events
 from producer.front import Front
 from producer.request_schemas import EventsHeaders, EventsQuery
 from producer.response_schemas import StreamEvent
 from producer.routes_jobs import require_id
 from producer.views import JOBS_PATH
 from producer.wakeups import FROM_START
-
-EVENT_STREAM = "text/event-stream"
 
 
 def add_events(api: Api, front: Front) -> None:

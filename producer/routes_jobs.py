@@ -152,9 +152,7 @@ def add_actions(api: Api, front: Front) -> None:
 
         A job that has ended stays as it is. A running one stops within a fraction of a second.
         """
-        job, heirs_queue = front.store.cancel(require_id(job_id))
-        if heirs_queue:
-            front.hints.publish(heirs_queue)
+        job = front.cancel(require_id(job_id))
         return Answer(status=202, body=view_job(job), headers={"Location": job_path(job.id)})
 
     @api.operation(

@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from contract.errors import WaitTimeoutError
+from contract.transcript import Transcript
 from millrace.client.feed import follow, job_path
 from millrace.client.records import Event, Job, Json, parse
-from millrace.client.transcript import Transcript
 from millrace.client.transport import Transport
 
 _POLL_S = 30.0  # the server holds an answer back for 60 s at most

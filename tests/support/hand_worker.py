@@ -82,7 +82,11 @@ class HandWorker:
             nonce = uuid.uuid4().hex
             while claim := self._attempts.claim([self.queue], nonce=nonce):
                 if claim.task == "embed":
-                    self.finish(claim, {"embedding": [1.0, 0.0]})
+                    vectors = [[1.0, 0.0] for _ in claim.input["texts"]]
+                    many = claim.input["many"]
+                    self.finish(
+                        claim, {"embeddings": vectors} if many else {"embedding": vectors[0]}
+                    )
                 else:
                     self.say(claim, "Par", "is.")
                     self.finish(claim)

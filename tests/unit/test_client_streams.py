@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from contract.errors import PoisonedJobError, ServerUnreachableError, StreamDivergedError
+from contract.transcript import Transcript
 from millrace import Client
 from millrace.client import RetryPolicy
 from millrace.client.sse import read_events
-from millrace.client.transcript import Transcript
 from tests.support.http_stub import Answer, Asked, HttpStub, json_answer, sse
 
 TEXT = "The capital of France is Paris."
