@@ -22,10 +22,11 @@ RUN /opt/millrace/bin/pip install --quiet --no-deps --no-build-isolation .
 
 FROM ${BASE}
 RUN useradd --uid 10001 --user-group --no-create-home --home-dir /tmp millrace \
-    && install -d -o millrace -g millrace /models
+    && install -d -o millrace -g millrace /models /files
 COPY --from=build /opt/millrace /opt/millrace
 COPY deploy/healthcheck /usr/local/bin/healthcheck
-# The root filesystem may be read-only: what is temporary goes to /tmp, models to /models.
+# The root filesystem may be read-only: what is temporary goes to /tmp, models to /models, files
+# of batches to /files.
 ENV PATH=/opt/millrace/bin:$PATH \
     HOME=/tmp \
     PYTHONUNBUFFERED=1 \
@@ -35,7 +36,8 @@ ENV PATH=/opt/millrace/bin:$PATH \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     MILLRACE_HOST=0.0.0.0 \
     MILLRACE_DATA_DIR=/tmp/millrace \
-    MILLRACE_MODELS_DIR=/models
+    MILLRACE_MODELS_DIR=/models \
+    MILLRACE_FILES_URL=/files
 USER millrace
 WORKDIR /tmp
 EXPOSE 8000

@@ -34,18 +34,6 @@ class MissingDependencyError(MillraceError):
     code = "missing_dependency"
 
 
-class PortInUseError(MillraceError):
-    """A port that must be listened on is held by another process."""
-
-    code = "port_in_use"
-
-
-class ProcessFailedError(MillraceError):
-    """A supervised child process could not be kept alive; the detail ends with its last lines."""
-
-    code = "process_failed"
-
-
 # --- requests -----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
@@ -182,6 +170,32 @@ class DeadlineExceededError(MillraceError):
     code = "deadline_exceeded"
 
 
+# --- files and batches --------------------------------------------------------------------
+class UnknownFileError(MillraceError):
+    """No file has this id."""
+
+    code = "unknown_file"
+
+
+class UnknownBatchError(MillraceError):
+    """No batch has this id."""
+
+    code = "unknown_batch"
+
+
+class BatchEndedError(MillraceError):
+    """The batch has ended, or all of its lines have: there is nothing to cancel."""
+
+    code = "batch_ended"
+
+
+class StorageUnavailableError(MillraceError):
+    """The storage of files did not do what was asked: no room, no permission, no connection."""
+
+    code = "storage_unavailable"
+    retryable = True
+
+
 # --- models -------------------------------------------------------------------------------
 class UnknownModelError(MillraceError):
     """No model has this name, version or alias; the detail lists the known ones."""
@@ -283,16 +297,3 @@ class StreamDivergedError(MillraceError):
     """A repeated attempt gave other text than what the caller was already given."""
 
     code = "stream_diverged"
-
-
-# --- seen when starting the stack ---------------------------------------------------------
-class StoreUnfitError(MillraceError):
-    """Redis answers, but may not hold jobs: too old, or set to drop keys."""
-
-    code = "store_unfit"
-
-
-class DataDirInUseError(MillraceError):
-    """Another `millrace up` runs on the same data folder."""
-
-    code = "data_dir_in_use"

@@ -79,6 +79,21 @@ LEADER = Key("leader", "mr:leader:{}", "string", "SUBMIT, transitions", "SUBMIT"
 FOLLOWERS = Key("followers", "mr:followers:{}", "zset by rank", "SUBMIT", "transitions", "none")
 COUNTERS = Key("counters", "mr:counters", "hash", "transitions", "metrics", "none")
 
+FILE_SEQUENCE = Key("file_sequence", "mr:file_sequence", "counter", "PUT_FILE", "PUT_FILE", "none")
+FILE = Key("file", "mr:file:{}", "hash", "PUT_FILE", "lists", "until it is deleted or expires")
+FILES = Key("files", "mr:files", "zset by creation", "PUT_FILE, DROP_FILE", "lists", "none")
+FILES_EXPIRING = Key(
+    "files_expiring", "mr:files_expiring", "zset by ms", "PUT_FILE", "feeder", "none"
+)
+BATCH_SEQUENCE = Key(
+    "batch_sequence", "mr:batch_sequence", "counter", "CREATE_BATCH", "CREATE_BATCH", "none"
+)
+BATCH = Key("batch", "mr:batch:{}", "hash", "*_BATCH", "fronts, feeder", "FILE_TTL_S after its end")
+BATCHES = Key("batches", "mr:batches", "zset by creation", "*_BATCH", "lists", "none")
+OPEN_BATCHES = Key(
+    "open_batches", "mr:open_batches", "zset by end of lease", "*_BATCH", "LEASE_BATCH", "none"
+)
+
 WAKE = Key("wake", "mr:wake", "channel", "transitions, PUBLISH", "producers", "none")
 CONTROL = Key("control", "mr:control:{}", "channel", "CANCEL, REAP", "one worker", "none")
 BARRIER = Key("barrier", "mr:barrier", "channel", "submits that wait for replicas", "none", "none")

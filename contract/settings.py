@@ -164,6 +164,21 @@ class Settings:
         8 << 20,
         "largest body of a bulk submit, each of whose jobs may have MAX_BODY_BYTES; beyond it 413",
     )
+    files_url: str = _setting(
+        _text,
+        "",
+        "where uploaded files and the results of batches are kept: a folder, or an address that"
+        " fsspec knows, such as s3://BUCKET/FOLDER",
+        shown="{DATA_DIR}/files",
+    )
+    max_file_bytes: int = _setting(
+        _whole(1024, 1 << 33), 200 << 20, "largest file that can be uploaded; beyond it 413"
+    )
+    file_ttl_s: float = _setting(
+        _seconds(1, 315_360_000),
+        2_592_000.0,
+        "time that batches and their results are kept after their end, and files of batches",
+    )
     result_ttl_s: float = _setting(
         _seconds(1, 31_536_000), 86_400.0, "time that a finished job's record is kept"
     )
@@ -218,6 +233,7 @@ class Settings:
         derived: dict[str, Any] = {
             "redis_url": f"redis://127.0.0.1:{plain.redis_port}/0",
             "models_dir": plain.data_dir / "models",
+            "files_url": str(plain.data_dir / "files"),
             "url": f"http://{_reachable(plain.host)}:{plain.port}",
             "embedded_redis": "redis_url" not in values,
         }

@@ -70,7 +70,7 @@ class Admission:
             QueueFullError, NoWorkerError, StoreUnavailableError: it may succeed later.
             IdempotencyConflictError: the key was used with another body.
         """
-        new = self.prepare(request, raw=raw, idempotency_key=idempotency_key, counter=self._counter)
+        new = self.prepare(request, raw=raw, idempotency_key=idempotency_key)
         submission = self._store.submit(new)
         if not submission.replayed:
             _log.info(
@@ -87,10 +87,12 @@ class Admission:
         request: GenerateRequest | EmbedRequest,
         *,
         raw: Any,
-        idempotency_key: str | None,
-        counter: CountsTokens,
+        idempotency_key: str | None = None,
+        counter: CountsTokens | None = None,
     ) -> NewJob:
         """The job that ``request`` asks for, which no store knows of yet; see :meth:`admit`.
+
+        ``counter`` is another than the usual one.
 
         Raises:
             UnknownModelError, PromptTooLongError, InvalidRequestError: the request is at fault.
@@ -98,7 +100,7 @@ class Admission:
         version = self._catalog.resolve(request.model)
         _check_task(request, version)
         stored = stored_input(request, version.manifest)
-        check_length(stored, version, counter)
+        check_length(stored, version, counter or self._counter)
         task = version.manifest.task
         parameters = request.parameters.model_dump()
         shared = request.cache and is_deterministic(task, parameters)

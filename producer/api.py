@@ -67,6 +67,7 @@ class Operation:
     query: type[Query]
     headers: type[Headers]
     body: BodyChoice | None
+    upload: type[BaseModel] | None
     max_body_bytes: int
     dialect: Dialect
 
@@ -90,6 +91,7 @@ class Api:
         query: type[Query] = NoQuery,
         headers: type[Headers] = NoHeaders,
         body: BodyChoice | None = None,
+        upload: type[BaseModel] | None = None,
         max_body_bytes: int | None = None,
         dialect: Dialect = PROBLEMS,
     ) -> Callable[[View], View]:
@@ -97,7 +99,8 @@ class Api:
 
         The view gets the parts of its path by name and, where they are declared, ``query``,
         ``headers``, ``body`` (validated) and ``raw`` (the body as parsed JSON). The first line
-        of its docstring is the summary. ``dialect`` is that of its errors.
+        of its docstring is the summary. ``dialect`` is that of its errors. ``upload`` documents
+        the fields beside the file of a form, which the view reads itself (``producer.uploads``).
         """
 
         def register(view: View) -> View:
@@ -114,6 +117,7 @@ class Api:
                 query=query,
                 headers=headers,
                 body=body,
+                upload=upload,
                 max_body_bytes=max_body_bytes or self._max_body_bytes,
                 dialect=dialect,
             )

@@ -7,25 +7,28 @@ from flask import Flask, Response
 
 from contract.queues import HintPublisher
 from contract.settings import Settings
-from contract.store import JobStore
+from contract.store import BatchStore, FileStore, JobStore
 from model_store.store import ModelStore
 from producer.admission import Admission
 from producer.api import Api
-from producer.batches import BatchAdmission
+from producer.bulk import BulkAdmission
 from producer.catalog import Catalog
 from producer.front import Front
+from producer.openai.batches import add_batches
 from producer.openai.chat import add_chat
 from producer.openai.embeddings import add_embeddings
+from producer.openai.files import add_files
 from producer.openai.models import add_models
 from producer.openai.problems import OPENAI
 from producer.openapi import build_document
 from producer.problems import install_error_handlers
 from producer.prompts import CountsTokens
-from producer.routes_batch import add_batch
+from producer.routes_bulk import add_bulk
 from producer.routes_events import add_events
 from producer.routes_jobs import add_actions, add_jobs
 from producer.routes_submit import add_submit
 from producer.routes_system import add_documents, add_health, add_lists, add_page
+from producer.storage import FileStorage
 from producer.wakeups import EventHub
 
 
@@ -53,17 +56,20 @@ def create_app(
         hints=hints,
         admission=Admission(catalog=catalog, store=store, hints=hints, counter=counter),
         hub=hub,
+        files=FileStore(store.connection),
+        batches=BatchStore(store.connection, lease_s=settings.lease_s),
+        storage=FileStorage(settings.files_url),
     )
     api = Api(app, max_body_bytes=settings.max_body_bytes)
     document: dict[str, Any] = {}
     add_submit(api, front)
-    batches = BatchAdmission(
+    bulk = BulkAdmission(
         admission=front.admission,
         store=store,
         counter=counter,
         max_job_bytes=settings.max_body_bytes,
     )
-    add_batch(api, batches, max_body_bytes=settings.max_batch_bytes)
+    add_bulk(api, bulk, max_body_bytes=settings.max_batch_bytes)
     add_jobs(api, front)
     add_events(api, front)
     add_actions(api, front)
@@ -71,6 +77,8 @@ def create_app(
     add_models(api, front)
     add_chat(api, front)
     add_embeddings(api, front)
+    add_files(api, front)
+    add_batches(api, front)
     add_health(api, front)
     add_page(api, front, version=_version())
     add_documents(api, document=document)

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from contract.job import Job
 from contract.queues import HintPublisher
 from contract.settings import Settings
-from contract.store import JobStore
+from contract.store import BatchStore, FileStore, JobStore
 from producer.admission import Admission
 from producer.catalog import Catalog
+from producer.storage import FileStorage
 from producer.wakeups import EventHub
 
 
@@ -21,6 +22,9 @@ class Front:
     hints: HintPublisher
     admission: Admission
     hub: EventHub
+    files: FileStore
+    batches: BatchStore
+    storage: FileStorage
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that waited for the same answer may have to run now.

@@ -69,6 +69,8 @@ def _describe(operation: Operation) -> dict[str, Any]:
     }
     if operation.description:
         described["description"] = operation.description
+    if operation.upload:
+        described["requestBody"] = _upload(operation.upload, operation.max_body_bytes)
     if operation.body:
         refs = [{"$ref": _REF.format(model=each.__name__)} for each in operation.body.models]
         schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
@@ -78,6 +80,25 @@ def _describe(operation: Operation) -> dict[str, Any]:
             "content": {_JSON: {"schema": schema}},
         }
     return described
+
+
+def _upload(form: type[BaseModel], max_bytes: int) -> dict[str, Any]:
+    fields = {each["name"]: each["schema"] for each in _parameters(form, "form")}
+    required = form.model_json_schema().get("required", [])
+    return {
+        "required": True,
+        "description": f"The file may have {max_bytes} bytes.",
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {"file": {"type": "string", "format": "binary"}, **fields},
+                    "required": ["file", *required],
+                    "additionalProperties": False,
+                }
+            }
+        },
+    }
 
 
 def _path_parameters(operation: Operation) -> list[dict[str, Any]]:
@@ -125,7 +146,7 @@ def _responses(operation: Operation) -> dict[str, Any]:
     meanings: dict[int, list[str]] = {}
     for error in classes:
         meanings.setdefault(operation.dialect.status(error), []).append(error.code)
-    if operation.body:
+    if operation.body or operation.upload:
         meanings.setdefault(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, []).append("unsupported_media_type")
     for status in sorted(meanings):
         codes = ", ".join(f"`{code}`" for code in dict.fromkeys(meanings[status]))

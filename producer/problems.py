@@ -26,12 +26,16 @@ STATUS: Mapping[type[MillraceError], int] = {
     errors.AuthenticationError: 401,
     errors.UnknownJobError: 404,
     errors.UnknownModelError: 404,
+    errors.UnknownFileError: 404,
+    errors.UnknownBatchError: 404,
     errors.NotDeadError: 409,
+    errors.BatchEndedError: 409,
     errors.JobGoneError: 410,
     errors.NoResultError: 410,
     errors.QueueFullError: 429,
     errors.NoWorkerError: 503,
     errors.StoreUnavailableError: 503,
+    errors.StorageUnavailableError: 503,
     errors.RunCancelledError: 409,
 }
 
@@ -170,7 +174,7 @@ def retry_after_s(error: MillraceError) -> int | None:
         return min(max(error.retry_after_s, 1), MAX_RETRY_AFTER_S)
     if isinstance(error, errors.NoWorkerError):
         return WORKER_RETRY_AFTER_S
-    if isinstance(error, errors.StoreUnavailableError):
+    if isinstance(error, errors.StoreUnavailableError | errors.StorageUnavailableError):
         return STORE_RETRY_AFTER_S
     return None
 

@@ -179,6 +179,10 @@ class JobStore:
         queue = self._promise("cancel", job_id, self._ttl_ms)
         return self.get(job_id), queue or None
 
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Let the retention of ended jobs pass now: their results are kept elsewhere."""
+        self.connection.run("forget", *job_ids)
+
     def redrive(self, job_id: str) -> Job:
         """Let a dead letter wait again. Raises NotDeadError, UnknownJobError, JobGoneError."""
         redriven = self.connection.run("redrive", job_id, uuid.uuid4().hex)

@@ -5,9 +5,9 @@ import sys
 
 import click
 
-from contract.errors import ProcessFailedError
 from millrace.cli.invocation import Invocation, JsonCommand, pass_invocation
 from millrace.extras import needs, require
+from millrace.up.errors import ProcessFailedError
 from millrace.up.screen import Screen
 
 
@@ -60,6 +60,16 @@ def worker(invocation: Invocation) -> None:
     _become(invocation, WORKER)
 
 
+@click.command(cls=JsonCommand)
+@pass_invocation
+def feeder(invocation: Invocation) -> None:
+    """Run the feeder of batches in the foreground."""
+    from millrace.up.services import FEEDER
+
+    require("fsspec", "celery", "redis", extra="api")
+    _become(invocation, FEEDER)
+
+
 def _become(invocation: Invocation, arguments: tuple[str, ...]) -> None:
     """Replace this process, so that signals and the exit code are the server's own."""
     _ = invocation.settings  # a bad setting is named here, in one line
@@ -73,4 +83,4 @@ def _become(invocation: Invocation, arguments: tuple[str, ...]) -> None:
         raise ProcessFailedError(f"{sys.executable} could not be run: {error}") from error
 
 
-COMMANDS = (up, api, worker)
+COMMANDS = (up, api, worker, feeder)

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from contract.errors import InvalidRequestError, MillraceError
-from millrace.client.batches import merged, submit_all
+from millrace.client.bulk import merged, submit_all
 from millrace.client.feed import job_path
 from millrace.client.handle import JobHandle
 from millrace.client.records import Job, Model, Page, Queue, Row, Worker, parse, parse_page

@@ -2,16 +2,12 @@
 
 from collections.abc import Iterator
 
-from contract.errors import (
-    MillraceError,
-    MissingDependencyError,
-    StoreUnavailableError,
-    StoreUnfitError,
-)
+from contract.errors import MillraceError, MissingDependencyError, StoreUnavailableError
 from contract.settings import Settings
 from millrace.doctor.finding import Finding, Level
 from millrace.extras import needs, require
 from millrace.up import valkey
+from millrace.up.errors import StoreUnfitError
 from millrace.up.ports import is_listening
 from millrace.up.redis_facts import public_address, read_facts, require_fit
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from contract.errors import DataDirInUseError
+from millrace.up.errors import DataDirInUseError
 
 _KEPT = ".previous"
 

@@ -4,7 +4,8 @@ import errno
 import socket
 from contextlib import closing
 
-from contract.errors import PortInUseError, SettingsError
+from contract.errors import SettingsError
+from millrace.up.errors import PortInUseError
 
 
 def is_listening(host: str, port: int, timeout_s: float = 0.5) -> bool:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-from contract.errors import StoreUnavailableError, StoreUnfitError
+from contract.errors import StoreUnavailableError
 from contract.redis_address import RedisAddress
 from contract.settings import Settings
+from millrace.up.errors import StoreUnfitError
 
 LEAST_VERSION = (6, 2)
 

@@ -15,6 +15,7 @@ from millrace.up.data_folder import DataFolder
 FLOWER_HOST = "127.0.0.1"
 GUNICORN = ("-m", "gunicorn", "--config", "python:producer.gunicorn_config", "producer.wsgi:app")
 WORKER = ("-m", "workers.app")
+FEEDER = ("-m", "producer.feeder.app")
 _MARGIN_S = 5.0
 
 
@@ -57,6 +58,18 @@ def worker_specs(
         )
         for number in range(1, count + 1)
     ]
+
+
+def feeder_spec(folder: DataFolder, environ: Mapping[str, str]) -> ChildSpec:
+    """The process that lets the lines of batches through."""
+    return ChildSpec(
+        name="feeder",
+        command=(sys.executable, *FEEDER),
+        environ=environ,
+        log=folder.log("feeder"),
+        stop_rank=1,
+        stop_s=4.0,
+    )
 
 
 def flower_spec(settings: Settings, folder: DataFolder, environ: Mapping[str, str]) -> ChildSpec:

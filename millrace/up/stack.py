@@ -6,11 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from contract.errors import MillraceError, ProcessFailedError, StoreUnavailableError
+from contract.errors import MillraceError, StoreUnavailableError
 from contract.settings import Settings
 from millrace.up import services, valkey
 from millrace.up.data_folder import DataFolder
 from millrace.up.demo import Demo
+from millrace.up.errors import ProcessFailedError
 from millrace.up.imports import ensure_models
 from millrace.up.ports import is_listening, require_free
 from millrace.up.probes import FrontProbe, local_url
@@ -116,6 +117,7 @@ class Stack:
         supervisor.start(
             services.front_spec(self._folder, self._environ), lambda _pid: probe.front_lives()
         )
+        supervisor.start(services.feeder_spec(self._folder, self._environ), lambda _pid: True)
         for spec in services.worker_specs(
             settings, self._folder, self._environ, count=self._plan.workers
         ):
@@ -131,6 +133,8 @@ class Stack:
     def _tell_ready(self, name: str) -> None:
         if name == "front":
             text = f"front on {local_url(self._settings)}"
+        elif name == "feeder":
+            text = f"feeder of batches, files in {self._settings.files_url}"
         elif name == "flower":
             text = (
                 f"Flower on http://{services.FLOWER_HOST}:{self._settings.flower_port}, read-only"

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from contract.errors import ProcessFailedError
 from millrace.up.child import Child, ChildSpec, describe_exit
+from millrace.up.errors import ProcessFailedError
 from millrace.up.restarts import Restarts
 
 TICK_S = 0.05

@@ -1,5 +1,8 @@
 """What the OpenAI calls send."""
 
+import base64
+import struct
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -160,3 +163,24 @@ def chat_completion(job: Job) -> ChatCompletion:
         usage=chat_usage(job),
         system_fingerprint=fingerprint_of(job),
     )
+
+
+def embedding_list(job: Job, *, as_base64: bool) -> EmbeddingList:
+    """The answer of a completed job."""
+    encode = _base64 if as_base64 else list
+    usage = job.usage or {}
+    return EmbeddingList(
+        data=[
+            EmbeddingData(index=index, embedding=encode(vector))
+            for index, vector in enumerate(job.output["embeddings"])
+        ],
+        model=model_of(job),
+        usage=EmbeddingUsage(
+            prompt_tokens=usage.get("prompt_tokens", 0),
+            total_tokens=usage.get("total_tokens", 0),
+        ),
+    )
+
+
+def _base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()

@@ -21,7 +21,8 @@ from contract.job import Job, JobState, Submission
 from contract.transcript import Transcript
 from producer.events import wait_for_end
 from producer.front import Front
-from producer.request_schemas import EmbedRequest, GenerateRequest
+from producer.openai.endpoints import Endpoint
+from producer.request_schemas import Body
 from producer.wakeups import FROM_START
 
 #: A waiting call looks this often whether its client is still there.
@@ -40,22 +41,18 @@ _ENDS: Mapping[str, type[MillraceError]] = {
 
 
 def submit(
-    front: Front,
-    body: GenerateRequest | EmbedRequest,
-    *,
-    raw: Any,
-    idempotency_key: str | None,
-    input_name: str,
+    front: Front, endpoint: Endpoint, body: Body, *, raw: Any, idempotency_key: str | None
 ) -> Submission:
-    """Record the job of a call, whose own name for the input is ``input_name``.
+    """Record the job of a call.
 
     Raises:
         MillraceError: as :meth:`Admission.admit`; what is wrong has the names of the call.
     """
     try:
-        return front.admission.admit(body, raw=raw, idempotency_key=idempotency_key)
+        native = endpoint.native(body)
+        return front.admission.admit(native, raw=raw, idempotency_key=idempotency_key)
     except InvalidRequestError as error:
-        names = {"/task": "/model", "/input": f"/{input_name}"}
+        names = {"/task": "/model", "/input": f"/{endpoint.input_name}"}
         error.errors = tuple(
             replace(each, pointer=names.get(each.pointer, each.pointer)) for each in error.errors
         )

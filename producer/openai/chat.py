@@ -25,6 +25,7 @@ from producer.openai.answers import (
     model_of,
 )
 from producer.openai.calls import Gone, client_of, pieces_of, result_of, submit
+from producer.openai.endpoints import CHAT
 from producer.openai.problems import OPENAI, tell_error
 from producer.openai.requests import ChatRequest
 from producer.request_schemas import SubmitHeaders
@@ -49,7 +50,7 @@ def add_chat(api: Api, front: Front) -> None:
 
     @api.operation(
         "POST",
-        "/v1/chat/completions",
+        CHAT.path,
         tag="openai",
         dialect=OPENAI,
         headers=SubmitHeaders,
@@ -75,10 +76,10 @@ def add_chat(api: Api, front: Front) -> None:
         """
         submission = submit(
             front,
-            body.generation(),
+            CHAT,
+            body,
             raw=raw,
             idempotency_key=headers.idempotency_key,
-            input_name="messages",
         )
         about = {"x-request-id": submission.job.id}
         gone = client_of(request.environ)

@@ -43,8 +43,11 @@ def tell(refusal: Refusal) -> OpenAIProblem:
 
 
 def tell_error(error: MillraceError) -> OpenAIProblem:
-    """An error that ends a stream."""
-    return tell(Refusal(status=_status(type(error)), code=error.code, detail=error.detail))
+    """An error where there is no HTTP answer to carry it: in a stream, in a batch's file."""
+    fields = error.errors if isinstance(error, InvalidRequestError) else ()
+    return tell(
+        Refusal(status=_status(type(error)), code=error.code, detail=error.detail, fields=fields)
+    )
 
 
 def _status(error: type[MillraceError]) -> int:

@@ -29,6 +29,7 @@ class LocalFront:
     """The application in this process, with threads where the server has greenlets."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.store = JobStore.connect(settings)
         self.hub = EventHub(self.store)
         self.counter = TokenCounter()

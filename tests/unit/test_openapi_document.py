@@ -84,7 +84,7 @@ def test_a_submit_documents_each_way_it_can_go(document: dict[str, Any]) -> None
 
 def test_a_bulk_submit_documents_its_jobs_its_limits_and_its_key(document: dict[str, Any]) -> None:
     batch = document["paths"]["/api/v1/jobs:batch"]["post"]
-    jobs = document["components"]["schemas"]["BatchRequest"]["properties"]["jobs"]
+    jobs = document["components"]["schemas"]["BulkRequest"]["properties"]["jobs"]
 
     assert set(batch["responses"]) == {"200", "400", "413", "415", "422", "500", "503"}
     assert batch["requestBody"]["description"] == "At most 8388608 bytes."

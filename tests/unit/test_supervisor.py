@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from contract.errors import ProcessFailedError
 from millrace.up.child import ChildSpec
+from millrace.up.errors import ProcessFailedError
 from millrace.up.restarts import Restarts
 from millrace.up.supervisor import Supervisor
 from tests.support.waiting import eventually

@@ -33,13 +33,19 @@ def tiny(models: ModelStore) -> ModelVersion:
 
 
 @pytest.fixture
-def make_front(redis_server: RedisServer, models: ModelStore) -> Iterator[MakeFront]:
+def make_front(
+    redis_server: RedisServer, models: ModelStore, tmp_path: Path
+) -> Iterator[MakeFront]:
     """Makes a front in this process; settings are given as in the environment."""
     made: list[LocalFront] = []
 
     def make(**environ: str) -> LocalFront:
         given = {f"MILLRACE_{name.upper()}": value for name, value in environ.items()}
-        base = {"MILLRACE_REDIS_URL": redis_server.url, "MILLRACE_MODELS_DIR": str(models.root)}
+        base = {
+            "MILLRACE_REDIS_URL": redis_server.url,
+            "MILLRACE_MODELS_DIR": str(models.root),
+            "MILLRACE_FILES_URL": str(tmp_path / "files"),
+        }
         made.append(LocalFront(Settings.from_mapping({**base, **given})))
         return made[-1]
 
@@ -69,9 +75,13 @@ def server(
     shared_redis: RedisServer, models: ModelStore, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FrontServer]:
     """The real server on the shared Valkey."""
-    log: Path = tmp_path_factory.mktemp("front") / "front.log"
-    environ = {"MILLRACE_REDIS_URL": shared_redis.url, "MILLRACE_MODELS_DIR": str(models.root)}
-    server = FrontServer(environ, log).start()
+    folder = tmp_path_factory.mktemp("front")
+    environ = {
+        "MILLRACE_REDIS_URL": shared_redis.url,
+        "MILLRACE_MODELS_DIR": str(models.root),
+        "MILLRACE_FILES_URL": str(folder / "files"),
+    }
+    server = FrontServer(environ, folder / "front.log").start()
     yield server
     server.stop()
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from producer.batches import PatientCounter
+from producer.bulk import PatientCounter
 from producer.token_counter import TokenCount
 
 FOLDER = Path("/nowhere")

@@ -53,7 +53,7 @@ class PatientCounter:
             self._left_s -= self._clock() - began_s
 
 
-class BatchAdmission:
+class BulkAdmission:
     """Decides which jobs of a call are accepted, and records them."""
 
     def __init__(

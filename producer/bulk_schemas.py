@@ -20,13 +20,13 @@ AnyJob = Annotated[
 ]
 
 
-class BatchRequest(Body):
+class BulkRequest(Body):
     """Jobs to submit in one call."""
 
     jobs: list[AnyJob] = Field(min_length=1, max_length=MOST_JOBS)
 
 
-class BatchHeaders(Headers):
+class BulkHeaders(Headers):
     """Headers of a bulk submit."""
 
     idempotency_key: str | None = Field(
@@ -44,7 +44,7 @@ class BatchHeaders(Headers):
 
 
 class AcceptedJob(Sent):
-    """A job of a batch that is recorded and will be run."""
+    """A job of a bulk submit that is recorded and will be run."""
 
     status: Literal[202] = 202
     job: JobView
@@ -54,7 +54,7 @@ class AcceptedJob(Sent):
 
 
 class RefusedJob(Sent):
-    """A job of a batch that was not accepted."""
+    """A job of a bulk submit that was not accepted."""
 
     status: int = Field(ge=400, le=599, description="What a submit of it alone would answer.")
     error: Problem = Field(description="Its pointers lead into the body, as /jobs/3/input.")
@@ -63,7 +63,7 @@ class RefusedJob(Sent):
     )
 
 
-class Batch(Sent):
+class BulkAnswer(Sent):
     """What became of each job, in the order of the request."""
 
     object: Literal["list"] = "list"

@@ -8,8 +8,8 @@ from typing import Any
 from contract import errors
 from contract.errors import InvalidRequestError
 from producer.api import Answer, Api, BodyChoice, Reply
-from producer.batch_schemas import AcceptedJob, Batch, BatchHeaders, BatchRequest, RefusedJob
-from producer.batches import BatchAdmission, Outcome
+from producer.bulk import BulkAdmission, Outcome
+from producer.bulk_schemas import AcceptedJob, BulkAnswer, BulkHeaders, BulkRequest, RefusedJob
 from producer.problems import describe, retry_after_s
 from producer.views import JOBS_PATH, view_job
 
@@ -18,21 +18,21 @@ _LATER = {"Retry-After": "Seconds after which all that may be accepted then shou
 _VIEWS_AT_ONCE = 25  # then other requests have a turn: a view takes about 40 us
 
 
-def add_batch(api: Api, batches: BatchAdmission, *, max_body_bytes: int) -> None:
+def add_bulk(api: Api, bulk: BulkAdmission, *, max_body_bytes: int) -> None:
     """Serve bulk submits."""
 
     @api.operation(
         "POST",
         f"{JOBS_PATH}:batch",
         tag="jobs",
-        headers=BatchHeaders,
-        body=BodyChoice(models=(BatchRequest,), choose=lambda _: BatchRequest),
+        headers=BulkHeaders,
+        body=BodyChoice(models=(BulkRequest,), choose=lambda _: BulkRequest),
         max_body_bytes=max_body_bytes,
         replies=(
             Reply(
                 status=200,
                 meaning="What became of each job; some may have been refused.",
-                body=Batch,
+                body=BulkAnswer,
                 headers=_LATER,
                 optional=frozenset(_LATER),
             ),
@@ -44,7 +44,7 @@ def add_batch(api: Api, batches: BatchAdmission, *, max_body_bytes: int) -> None
             errors.NotReplicatedError,
         ),
     )
-    def submit_jobs(headers: BatchHeaders, body: BatchRequest, **_: Any) -> Answer:
+    def submit_jobs(headers: BulkHeaders, body: BulkRequest, **_: Any) -> Answer:
         """Submit up to 1,000 jobs.
 
         Each has an entry in the answer, in the same order: 202 with the job, which is recorded
@@ -55,7 +55,7 @@ def add_batch(api: Api, batches: BatchAdmission, *, max_body_bytes: int) -> None
         is 503 only when no job was accepted: repeat the call then, with its Idempotency-Key.
         Each job may be as large as one that is submitted alone.
         """
-        outcomes = batches.admit(body.jobs, idempotency_key=headers.idempotency_key)
+        outcomes = bulk.admit(body.jobs, idempotency_key=headers.idempotency_key)
         waits_s = [
             wait_s
             for each in outcomes
@@ -67,8 +67,8 @@ def add_batch(api: Api, batches: BatchAdmission, *, max_body_bytes: int) -> None
         )
 
 
-def _view(outcomes: Sequence[Outcome]) -> Batch:
-    return Batch(data=[_entry(place, each) for place, each in enumerate(outcomes)])
+def _view(outcomes: Sequence[Outcome]) -> BulkAnswer:
+    return BulkAnswer(data=[_entry(place, each) for place, each in enumerate(outcomes)])
 
 
 def _entry(place: int, outcome: Outcome) -> AcceptedJob | RefusedJob:

@@ -1,0 +1,116 @@
+"""Where the content of files is: a folder, or what fsspec reaches by an address, such as S3."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from contract.errors import MissingDependencyError, StorageUnavailableError
+
+#: A part that is written in one go: short enough for others to have their turns between two.
+PIECE_BYTES = 1 << 20
+_UNFINISHED = ".part"
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    # What the libraries behind fsspec fail with has OSError in common.
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageUnavailableError(
+            f"the storage of files failed: {error}; see MILLRACE_FILES_URL"
+        ) from error
+
+
+class FileStorage:
+    """Contents by name. A name is written whole or not at all.
+
+    Args:
+        url: a folder, which is made when the first file is, or an address of fsspec.
+
+    Raises:
+        MissingDependencyError: fsspec needs another package for such addresses.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise MissingDependencyError(f"MILLRACE_FILES_URL: {error}") from error
+        self._is_local = isinstance(self._fs, LocalFileSystem)
+
+    @contextmanager
+    def write(self, name: str) -> Iterator[BinaryIO]:
+        """A new content, which replaces an old one at the end of the block, if that ends well.
+
+        Raises:
+            StorageUnavailableError: it could not be written; the old one is as it was.
+        """
+        path = self._path(name)
+        written = path + _UNFINISHED if self._is_local else path
+        with _translated():
+            self._fs.makedirs(self._fs._parent(path), exist_ok=True)
+            stream: Any = self._fs.open(written, "wb")
+        try:
+            with _translated():
+                yield stream
+        except BaseException:
+            self._drop(stream, written)
+            raise
+        with _translated():
+            if self._is_local:  # any other storage keeps what it was closed with
+                stream.flush()
+                os.fsync(stream.fileno())
+            stream.close()
+            if self._is_local:
+                Path(written).replace(path)
+
+    def read(self, name: str) -> BinaryIO:
+        """A content, to read and close. Raises FileNotFoundError, StorageUnavailableError."""
+        with _translated():
+            stream: BinaryIO = self._fs.open(self._path(name), "rb")
+            return stream
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """The lines of a content. Raises FileNotFoundError, StorageUnavailableError."""
+        with self.read(name) as stream, _translated():
+            yield from stream
+
+    def size(self, name: str) -> int:
+        """Bytes of a content. Raises FileNotFoundError, StorageUnavailableError."""
+        with _translated():
+            return int(self._fs.size(self._path(name)))
+
+    def delete(self, name: str) -> None:
+        """Delete a content or all below it; what is not there already is."""
+        with _translated(), suppress(FileNotFoundError):
+            self._fs.rm(self._path(name), recursive=True)
+
+    def below(self, name: str) -> list[str]:
+        """The names right below one, in order."""
+        with _translated():
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.ls(self._path(name), detail=False)
+            except FileNotFoundError:
+                return []
+        names = sorted(str(path).rstrip("/").rpartition("/")[2] for path in found)
+        return [f"{name}/{each}" for each in names if not each.endswith(_UNFINISHED)]
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _drop(self, stream: Any, written: str) -> None:
+        with suppress(OSError):
+            if self._is_local:
+                stream.close()
+                Path(written).unlink()
+            else:
+                stream.discard()
