@@ -18,8 +18,9 @@ from producer.parsing import parse_body
 
 Form = TypeVar("Form", bound=BaseModel)
 
-#: What a body may have beside the file: its other fields, and what is between the parts.
-_FRAME_BYTES = 64 << 10
+#: What a body may have beside the file: its other fields, and what is between the parts. The parser
+#: holds no more of any part at once, and refuses less than two of its own pieces of 64 KiB.
+_FRAME_BYTES = 512 << 10
 _MOST_PARTS = 16
 
 

@@ -9,7 +9,16 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -82,11 +91,15 @@ class Display:
             yield
 
     @contextmanager
-    def progress(self, words: str) -> Iterator[Callable[[int, int], None]]:
-        """A bar with words on a terminal, while the block runs; tell it what is done, of what."""
+    def progress(self, words: str, *, of: str = "") -> Iterator[Callable[[int, int], None]]:
+        """A bar with words on a terminal, while the block runs; tell it what is done, of what.
+
+        With ``of``, the name of what is counted, also numbers and the rate.
+        """
         shown = not self.as_json and self.err.is_terminal
         with Progress(
-            TextColumn(escape(words)), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
+            TextColumn(escape(words)), BarColumn(), TaskProgressColumn(),
+            *((MofNCompleteColumn(), _RateColumn(of)) if of else ()), TimeRemainingColumn(),
             console=self.err, transient=True, disable=not shown,
             redirect_stdout=False, redirect_stderr=False,
         ) as bar:  # fmt: skip
@@ -101,6 +114,18 @@ class Display:
             self.out.print(table)
         for line in capture.get().splitlines():  # without the padding on the right
             print(line.rstrip(), flush=True)
+
+
+class _RateColumn(ProgressColumn):
+    """How many a second, lately."""
+
+    def __init__(self, of: str) -> None:
+        super().__init__()
+        self._of = of
+
+    def render(self, task: Task) -> Text:
+        """The rate, once there is one."""
+        return Text(f"{task.speed:.3g} {self._of}/s" if task.speed else "")
 
 
 def cell(value: Any) -> str:

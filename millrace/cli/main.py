@@ -11,7 +11,7 @@ import click
 import structlog
 
 from contract.errors import MillraceError
-from millrace.cli import audit, cluster, doctor, jobs, models, serve, submit
+from millrace.cli import audit, batch, cluster, doctor, jobs, models, serve, submit
 from millrace.cli.failures import (
     EXIT_CODES,
     FAILED,
@@ -56,6 +56,7 @@ def root(context: click.Context, invocation: Invocation, version: bool, as_json:
 
 for _command in (
     submit.submit,
+    batch.batch,
     *jobs.COMMANDS,
     *cluster.COMMANDS,
     models.models,

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from contract.errors import InvalidRequestError, MillraceError
+from millrace.client.batches import Batches
 from millrace.client.bulk import merged, submit_all
 from millrace.client.feed import job_path
 from millrace.client.handle import JobHandle
@@ -42,6 +43,7 @@ class Client:
             on_retry=on_retry,
         )
         self._make_key = make_key
+        self.batches = Batches(self._transport, make_key)
         self._defaults: dict[str, str] = {}
 
     def __enter__(self) -> Self:

@@ -22,6 +22,9 @@ def problem_error(response: httpx.Response) -> MillraceError:
         problem = response.json()
     except (ValueError, RecursionError):
         problem = None
+    if isinstance(problem, dict) and isinstance(problem.get("error"), dict):  # as /v1 says it
+        said = problem["error"]
+        problem = {"code": said.get("code"), "detail": said.get("message")}
     if not isinstance(problem, dict) or "code" not in problem:
         return UnexpectedAnswerError(
             f"{response.request.url} answered HTTP {response.status_code} without saying why:"

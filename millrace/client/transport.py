@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import httpx
@@ -66,6 +67,8 @@ class Transport:
         path: str,
         *,
         body: Any = None,
+        form: Mapping[str, str] | None = None,
+        file: tuple[str, Callable[[], BinaryIO]] | None = None,
         params: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
         patience_s: float = 0.0,
@@ -74,6 +77,7 @@ class Transport:
         """The JSON of the answer.
 
         ``patience_s`` is the time that the server was asked to hold its answer back.
+        ``form`` is sent in place of a body, with a ``file``: its name, and what opens it.
         ``repeatable`` says that the request may arrive twice; one that may not is tried again
         only where it cannot have been carried out.
 
@@ -86,14 +90,18 @@ class Transport:
         while True:
             wanted_s = None
             try:
-                response = self._http.request(
-                    method,
-                    path,
-                    json=body,
-                    params=asked,
-                    headers=headers,
-                    timeout=self.timeout_s + patience_s,
-                )
+                with ExitStack() as stack:
+                    sent = None if file is None else (file[0], stack.enter_context(file[1]()))
+                    response = self._http.request(
+                        method,
+                        path,
+                        json=body,
+                        data=form,
+                        files=None if sent is None else {"file": sent},
+                        params=asked,
+                        headers=headers,
+                        timeout=self.timeout_s + patience_s,
+                    )
             except httpx.DecodingError as cause:
                 raise _unreadable(cause) from cause
             except UnicodeEncodeError as cause:
@@ -112,6 +120,25 @@ class Transport:
             if not again:
                 raise error
             self.pause(error, failures, wanted_s)
+
+    def download(self, path: str, into: Path) -> None:
+        """Write the body of a GET to a file, whole or not at all. Raises as :meth:`call`."""
+        part = into.with_name(into.name + ".part")
+        failures = 0
+        while True:
+            try:
+                with self.stream(path, {}) as pieces, part.open("wb") as file:
+                    for piece in pieces or ():
+                        file.write(piece)
+                part.replace(into)
+                return
+            except MillraceError as error:
+                failures += 1
+                if not error.retryable:
+                    raise
+                self.pause(error, failures)
+            finally:
+                part.unlink(missing_ok=True)
 
     def pause(self, error: MillraceError, failures: int, wanted_s: float | None = None) -> None:
         """Wait before the next try after ``failures`` in a row, or raise ``error``."""
