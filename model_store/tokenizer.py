@@ -69,8 +69,22 @@ class TextTokenizer:
             raise InvalidRequestError("this model has no chat template; send a string")
         return self._template.render(messages)
 
+    def known(self, ids: Sequence[int]) -> list[int]:
+        """``ids``, each of which is a token. Raises InvalidRequestError."""
+        size = self._tokenizer.get_vocab_size()
+        unknown = next((each for each in ids if not 0 <= each < size), None)
+        if unknown is not None:
+            raise InvalidRequestError(f"{unknown} is none of the {size} tokens of this model")
+        return list(ids)
+
     def prompt_tokens(self, stored_input: Mapping[str, Any]) -> list[int]:
-        """Token ids of a stored generation input: ``{"messages": …}`` or ``{"prompt": …}``."""
+        """Token ids of a stored generation input: of its messages, its prompt, or its tokens.
+
+        Raises:
+            InvalidRequestError: the template refuses the messages, or a token is not the model's.
+        """
+        if "tokens" in stored_input:
+            return self.known(stored_input["tokens"])
         if "messages" in stored_input:
             # A template writes its own special tokens.
             return self.encode(self.render_chat(stored_input["messages"]), special_tokens=False)

@@ -16,6 +16,7 @@ from producer.catalog import Catalog
 from producer.front import Front
 from producer.openai.batches import add_batches
 from producer.openai.chat import add_chat
+from producer.openai.completions import add_completions
 from producer.openai.embeddings import add_embeddings
 from producer.openai.files import add_files
 from producer.openai.models import add_models
@@ -76,6 +77,7 @@ def create_app(
     add_lists(api, front)
     add_models(api, front)
     add_chat(api, front)
+    add_completions(api, front)
     add_embeddings(api, front)
     add_files(api, front)
     add_batches(api, front)

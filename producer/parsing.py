@@ -17,7 +17,7 @@ from contract.errors import (
     InvalidRequestError,
     MalformedBodyError,
 )
-from producer.request_schemas import PATTERN_WORDS
+from producer.request_schemas import INPUT_KINDS, PATTERN_WORDS
 
 Parsed = TypeVar("Parsed", bound=BaseModel)
 
@@ -175,7 +175,7 @@ def _is_empty_prompt(error: ErrorDetails) -> bool:
 
 
 def _is_tag(step: int | str) -> bool:
-    return step in ("<text>", "<list>")
+    return isinstance(step, str) and step in INPUT_KINDS
 
 
 def _escape(step: str) -> str:
@@ -199,7 +199,7 @@ _WORDS: Mapping[str, str] = {
 
 def _words(error: ErrorDetails) -> str:
     context = error.get("ctx", {})
-    if error["type"] == "list_type" and "<list>" in error["loc"]:
+    if error["type"] == "list_type" and INPUT_KINDS.intersection(error["loc"]):
         return "must be a string or a JSON array"
     if error["type"] == "literal_error" and error["loc"] == ("task",):
         return "must be 'generate' or 'embed'"  # the body was taken for one of the two

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from contract.errors import FieldError, InvalidRequestError, PromptTooLongError
 from model_store.manifest import Manifest, ModelVersion
-from producer.request_schemas import EmbedRequest, GenerateRequest
+from producer.request_schemas import EmbedRequest, GenerateRequest, Message, kind_of_input
 from producer.token_counter import TokenCount
 
 #: Tokens that a chat template may add: once (a default system prompt), and for each message.
@@ -24,21 +24,31 @@ class CountsTokens(Protocol):
 def stored_input(request: GenerateRequest | EmbedRequest, manifest: Manifest) -> dict[str, Any]:
     """The input as a job's record keeps it.
 
-    A string to a model with a chat template becomes one message of the user. One text to embed
-    and a list are told apart, since a list of one is answered with a list of one.
+    A string to a model with a chat template becomes one message of the user, unless the template
+    is not wanted. One text to embed and a list are told apart, since a list of one is answered with
+    a list of one.
     """
+    kind = kind_of_input(request.input)
     if isinstance(request, EmbedRequest):
-        if isinstance(request.input, str):
-            return {"texts": [request.input], "many": False}
-        return {"texts": list(request.input), "many": True}
+        many = kind in ("<list>", "<token lists>")
+        name = "tokens" if kind.startswith("<token") else "texts"
+        return {name: list(request.input) if many else [request.input], "many": many}
+    if kind == "<tokens>":
+        return {"tokens": request.input}
     if not isinstance(request.input, str):
+        if not request.template:
+            raise InvalidRequestError(
+                "messages need the chat template",
+                [FieldError(pointer="/template", detail="must be true for messages")],
+            )
         if not manifest.has_chat_template:
             raise InvalidRequestError(
                 "this model has no chat template, so it takes no messages; send a string",
                 [FieldError(pointer="/input", detail="must be a string for this model")],
             )
-        return {"messages": [message.model_dump() for message in request.input]}
-    if manifest.has_chat_template:
+        messages = [each.model_dump() for each in request.input if isinstance(each, Message)]
+        return {"messages": messages}
+    if manifest.has_chat_template and request.template:
         return {"messages": [{"role": "user", "content": request.input}]}
     return {"prompt": request.input}
 
@@ -57,6 +67,12 @@ def check_length(stored: Mapping[str, Any], version: ModelVersion, counter: Coun
     manifest = version.manifest
     # A generated token needs room beside the prompt.
     limit = manifest.context_length - (manifest.task == "generate")
+    if "tokens" in stored:
+        texts = stored["tokens"] if manifest.task == "embed" else [stored["tokens"]]
+        longest = max(len(each) for each in texts)
+        if longest > limit:
+            raise _too_long(version, limit, str(longest))
+        return
     sizes = [len(text.encode()) for text in _texts(stored)]
     if manifest.task == "generate":
         sizes = [sum(sizes)]

@@ -1,15 +1,25 @@
 """What the front accepts: one strict pydantic model per body, query string and set of headers."""
 
+import json
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+)
 
 from contract.job import JobState
 
 MAX_WAIT_S = 60
 WEEK_S = 7 * 24 * 3600
 MAX_TEXTS = 256
+MAX_SCHEMA_CHARACTERS = 65_536
 #: JavaScript and most JSON readers keep integers up to this exact; engines take 31 bits.
 MAX_SEED = 2**31 - 1
 
@@ -67,6 +77,15 @@ class Message(Body):
 StopText = Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)]
 
 
+def _short(schema: dict[str, Any]) -> dict[str, Any]:
+    if len(json.dumps(schema)) > MAX_SCHEMA_CHARACTERS:
+        raise ValueError(f"must have at most {MAX_SCHEMA_CHARACTERS} characters")
+    return schema
+
+
+JsonSchema = Annotated[dict[str, Any], AfterValidator(_short)]
+
+
 class GenerateParameters(Body):
     """How to generate. Temperature 0 is greedy and repeatable, and so is any seed."""
 
@@ -78,27 +97,46 @@ class GenerateParameters(Body):
     stop: list[StopText] = Field(
         default=[], max_length=4, description="The answer ends before the first of these."
     )
+    json_schema: JsonSchema | None = Field(
+        default=None,
+        description="A JSON Schema (an object) that the answer is made to hold; {} is any JSON.",
+    )
 
 
 class EmbedParameters(Body):
     """Embedding has no parameters."""
 
 
+#: What :func:`kind_of_input` says; they are no parts of a pointer.
+INPUT_KINDS = frozenset({"<text>", "<list>", "<tokens>", "<token lists>"})
+
+
 def kind_of_input(value: Any) -> str:
-    """The tag of an input that is text or a list."""
-    return "<text>" if isinstance(value, str) else "<list>"
+    """The tag of an input: a text, token ids, or a list of something else."""
+    if isinstance(value, str):
+        return "<text>"
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, int):
+        return "<tokens>"
+    return "<token lists>" if isinstance(first, list) else "<list>"
 
 
 #: The tags tell text from list, so that an error points into the one that was meant; they are
 #: taken out of its pointer again.
 _BY_KIND = Discriminator(kind_of_input)
+Tokens = Annotated[
+    list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1, max_length=131_072)
+]
 GenerateInput = Annotated[
     Annotated[Text, Tag("<text>")]
+    | Annotated[Tokens, Tag("<tokens>")]
     | Annotated[list[Message], Field(min_length=1, max_length=1024), Tag("<list>")],
     _BY_KIND,
 ]
 EmbedInput = Annotated[
     Annotated[Text, Tag("<text>")]
+    | Annotated[Tokens, Tag("<tokens>")]
+    | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_TEXTS), Tag("<token lists>")]
     | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), Tag("<list>")],
     _BY_KIND,
 ]
@@ -133,17 +171,21 @@ class JobRequest(Body):
 
 
 class GenerateRequest(JobRequest):
-    """A prompt to continue, or chat messages to answer."""
+    """A prompt, chat messages, or token ids."""
 
     task: Literal["generate"] | None = Field(
         default=None, description="Null takes the model's own."
     )
     input: GenerateInput
+    template: bool = Field(
+        default=True,
+        description="False gives a string to the model as it is, without its chat template.",
+    )
     parameters: GenerateParameters = Field(default_factory=GenerateParameters)
 
 
 class EmbedRequest(JobRequest):
-    """One text, or up to 256, to embed."""
+    """One text, or up to 256, to embed; also as token ids."""
 
     task: Literal["embed"] | None = Field(default=None, description="Null takes the model's own.")
     input: EmbedInput

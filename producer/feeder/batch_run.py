@@ -232,7 +232,10 @@ class BatchRun:
             raise InvalidRequestError("the lines of a batch are not streamed: leave out 'stream'")
         raw = {**line.body, "model": self.model}
         body: Any = parse_body(self._endpoint.body, raw)
-        new = self._parts.admission.prepare(self._endpoint.native(body), raw=raw)
+        natives = self._endpoint.native(body)
+        if len(natives) > 1:
+            raise InvalidRequestError("a line of a batch has one answer: ask for no more of it")
+        new = self._parts.admission.prepare(natives[0], raw=raw)
         new = replace(
             new,
             id="job_" + line_key(self.id, line.custom_id),

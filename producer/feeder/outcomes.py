@@ -27,7 +27,7 @@ def line_key(batch_id: str, custom_id: str) -> str:
 def answered(custom_id: str, job: Job, endpoint: Endpoint, body: Body) -> Mapping[str, Any]:
     """The line of a job that has ended."""
     try:
-        answer = endpoint.answer(completed(job), body).model_dump(mode="json")
+        answer = endpoint.answer([completed(job)], body).model_dump(mode="json")
     except RunCancelledError:
         return not_run(custom_id, job.id.removeprefix("job_"), BatchState.CANCELLED)
     except DeadlineExceededError:

@@ -3,7 +3,7 @@
 import base64
 import struct
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -35,9 +35,9 @@ class AnswerMessage(Sent):
 
 
 class ChatChoice(Sent):
-    """The one answer of a call."""
+    """One answer of a call."""
 
-    index: Literal[0] = 0
+    index: int
     message: AnswerMessage
     logprobs: None = None
     finish_reason: Literal["stop", "length"]
@@ -63,9 +63,9 @@ class Delta(Sent):
 
 
 class ChunkChoice(Sent):
-    """The one answer of a call, in part."""
+    """One answer of a call, in part."""
 
-    index: Literal[0] = 0
+    index: int
     delta: Delta
     logprobs: None = None
     finish_reason: Literal["stop", "length"] | None = None
@@ -80,6 +80,27 @@ class ChatChunk(Sent):
     model: str
     choices: list[ChunkChoice]
     usage: ChatUsage | None = None
+    system_fingerprint: str
+
+
+class CompletionChoice(Sent):
+    """One continuation, or in a stream a part of it."""
+
+    index: int
+    text: str
+    logprobs: None = None
+    finish_reason: Literal["stop", "length"] | None
+
+
+class Completion(Sent):
+    """Continued texts, or in a stream a part of one. Its id is that of the first job."""
+
+    id: str
+    object: Literal["text_completion"] = "text_completion"
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: ChatUsage | None
     system_fingerprint: str
 
 
@@ -123,46 +144,59 @@ class OpenAIModelList(Sent):
     data: list[OpenAIModel]
 
 
-def completion_id(job: Job) -> str:
-    """The id of the answer that ``job`` gives."""
-    return "chatcmpl-" + job.id.removeprefix("job_")
-
-
 def model_of(job: Job) -> str:
     """The version that answered, as a call may name it."""
     return f"{job.model}:{job.model_version}"
 
 
-def fingerprint_of(job: Job) -> str:
-    """What the answer depends on beside the request: the bytes of the model."""
-    return f"fp_{job.digest[:12]}"
+def about(job: Job, prefix: str) -> dict[str, Any]:
+    """What all answers say of their first job: an id that begins with ``prefix``, and of whom."""
+    return {
+        "id": prefix + job.id.removeprefix("job_"),
+        "created": job.created_ms // 1000,
+        "model": model_of(job),
+        # What the answer depends on beside the request: the bytes of the model.
+        "system_fingerprint": f"fp_{job.digest[:12]}",
+    }
 
 
-def chat_usage(job: Job) -> ChatUsage:
-    """The tokens of a completed job."""
-    usage = job.usage or {}
+def usage_of(jobs: Sequence[Job], prompts: int = 1) -> ChatUsage:
+    """The tokens of completed jobs; those that continue the same prompt read it once."""
+    each = len(jobs) // prompts
+    read = jobs[::each]
+    prompt_tokens = sum((job.usage or {}).get("prompt_tokens", 0) for job in read)
+    cached_tokens = sum((job.usage or {}).get("cached_tokens", 0) for job in read)
+    completion_tokens = sum((job.usage or {}).get("completion_tokens", 0) for job in jobs)
     return ChatUsage(
-        prompt_tokens=usage.get("prompt_tokens", 0),
-        completion_tokens=usage.get("completion_tokens", 0),
-        total_tokens=usage.get("total_tokens", 0),
-        prompt_tokens_details=PromptDetails(cached_tokens=usage.get("cached_tokens", 0)),
+        prompt_tokens=prompt_tokens,
+        completion_tokens=completion_tokens,
+        total_tokens=prompt_tokens + completion_tokens,
+        prompt_tokens_details=PromptDetails(cached_tokens=cached_tokens),
     )
 
 
-def chat_completion(job: Job) -> ChatCompletion:
-    """The answer of a completed job."""
-    output = job.output
-    choice = ChatChoice(
-        message=AnswerMessage(content=output["text"]), finish_reason=output["finish_reason"]
-    )
-    return ChatCompletion(
-        id=completion_id(job),
-        created=job.created_ms // 1000,
-        model=model_of(job),
-        choices=[choice],
-        usage=chat_usage(job),
-        system_fingerprint=fingerprint_of(job),
-    )
+def chat_completion(jobs: Sequence[Job]) -> ChatCompletion:
+    """The answer of completed jobs, each a choice."""
+    choices = [
+        ChatChoice(
+            index=index,
+            message=AnswerMessage(content=job.output["text"]),
+            finish_reason=job.output["finish_reason"],
+        )
+        for index, job in enumerate(jobs)
+    ]
+    return ChatCompletion(choices=choices, usage=usage_of(jobs), **about(jobs[0], "chatcmpl-"))
+
+
+def completion(jobs: Sequence[Job], *, prompts: int) -> Completion:
+    """The answer of completed jobs, as many for each of ``prompts``."""
+    choices = [
+        CompletionChoice(
+            index=index, text=job.output["text"], finish_reason=job.output["finish_reason"]
+        )
+        for index, job in enumerate(jobs)
+    ]
+    return Completion(choices=choices, usage=usage_of(jobs, prompts), **about(jobs[0], "cmpl-"))
 
 
 def embedding_list(job: Job, *, as_base64: bool) -> EmbeddingList:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from contract.batch import Batch, BatchState
 from producer.openai.endpoints import ENDPOINTS
-from producer.openai.requests import Only
+from producer.openai.fields import Only
 from producer.request_schemas import Body, MetadataKey, MetadataValue, Number, Query
 from producer.response_schemas import Sent
 

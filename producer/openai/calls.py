@@ -1,9 +1,9 @@
-"""A call that waits for its job, and ends it when the client leaves."""
+"""A call that waits for its jobs, and ends them when the client leaves."""
 
 import select
 import socket
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -36,21 +36,33 @@ Gone = Callable[[], bool]
 #: What may be wrong with a request that only its worker finds out; all else is the server's fault.
 _ENDS: Mapping[str, type[MillraceError]] = {
     each.code: each
-    for each in (errors.EmptyPromptError, errors.PromptTooLongError, errors.DeadlineExceededError)
+    for each in (
+        InvalidRequestError,
+        errors.EmptyPromptError,
+        errors.PromptTooLongError,
+        errors.DeadlineExceededError,
+    )
 }
 
 
 def submit(
     front: Front, endpoint: Endpoint, body: Body, *, raw: Any, idempotency_key: str | None
-) -> Submission:
-    """Record the job of a call.
+) -> list[Submission]:
+    """Record the jobs of a call, one for each answer; all or none.
 
     Raises:
         MillraceError: as :meth:`Admission.admit`; what is wrong has the names of the call.
     """
     try:
-        native = endpoint.native(body)
-        return front.admission.admit(native, raw=raw, idempotency_key=idempotency_key)
+        with ExitStack() as stack:
+            found = []
+            for number, native in enumerate(endpoint.native(body)):
+                key = idempotency_key
+                if key is not None and number:  # no client can send a key with a space
+                    key = f"{key} {number}"
+                found.append(front.admission.admit(native, raw=raw, idempotency_key=key))
+                stack.enter_context(ending_with_its_client(front, found[-1]))
+            return found
     except InvalidRequestError as error:
         names = {"/task": "/model", "/input": f"/{endpoint.input_name}"}
         error.errors = tuple(
@@ -87,23 +99,28 @@ def ending_with_its_client(front: Front, submission: Submission) -> Iterator[Non
             _cancel(front, submission.job)
 
 
-def result_of(front: Front, submission: Submission, gone: Gone) -> Job:
-    """The completed job.
+def results_of(front: Front, submissions: Sequence[Submission], gone: Gone) -> list[Job]:
+    """The completed jobs.
 
     Raises:
-        MillraceError: it ended otherwise, the client left, or this process is about to end.
+        MillraceError: one ended otherwise, the client left, or this process is about to end.
     """
-    job = submission.job
-    with ending_with_its_client(front, submission):
-        while not job.finished:
-            _require_client(front, gone)
-            try:
-                job = wait_for_end(front.store, front.hub, job.id, LOOK_S)
-            except errors.StoreReplacedError:
-                raise
-            except StoreUnavailableError:
-                front.hub.closing.wait(_PAUSE_S)
-    return completed(job)
+    with ExitStack() as stack:
+        for each in submissions:
+            stack.enter_context(ending_with_its_client(front, each))
+        return [completed(_end_of(front, each.job, gone)) for each in submissions]
+
+
+def _end_of(front: Front, job: Job, gone: Gone) -> Job:
+    while not job.finished:
+        _require_client(front, gone)
+        try:
+            job = wait_for_end(front.store, front.hub, job.id, LOOK_S)
+        except errors.StoreReplacedError:
+            raise
+        except StoreUnavailableError:
+            front.hub.closing.wait(_PAUSE_S)
+    return job
 
 
 def pieces_of(front: Front, submission: Submission, gone: Gone) -> Iterator[str | Job]:
@@ -112,7 +129,7 @@ def pieces_of(front: Front, submission: Submission, gone: Gone) -> Iterator[str 
     An empty piece says that nothing has come for a while.
 
     Raises:
-        MillraceError: as :func:`result_of`; StreamDivergedError where a second attempt gave
+        MillraceError: as :func:`results_of`; StreamDivergedError where a second attempt gave
             other text than the first.
     """
     job, transcript = submission.job, Transcript(submission.job.id)

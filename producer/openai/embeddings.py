@@ -7,8 +7,8 @@ from flask import request
 from producer.api import Answer, Api, BodyChoice, Reply
 from producer.front import Front
 from producer.openai.answers import EmbeddingList
-from producer.openai.calls import client_of, result_of, submit
-from producer.openai.chat import SUBMIT_ERRORS
+from producer.openai.calls import client_of, results_of, submit
+from producer.openai.chat import JOB_HEADER, SUBMIT_ERRORS
 from producer.openai.endpoints import EMBEDDINGS
 from producer.openai.problems import OPENAI
 from producer.openai.requests import EmbeddingsRequest
@@ -30,15 +30,15 @@ def add_embeddings(api: Api, front: Front) -> None:
                 status=200,
                 meaning="A unit vector for each text.",
                 body=EmbeddingList,
-                headers={"x-request-id": "The id of the job underneath."},
+                headers=JOB_HEADER,
             ),
         ),
         errors=SUBMIT_ERRORS,
     )
     def create_embeddings(headers: SubmitHeaders, body: EmbeddingsRequest, raw: Any) -> Answer:
         """Embed texts."""
-        submission = submit(
+        submissions = submit(
             front, EMBEDDINGS, body, raw=raw, idempotency_key=headers.idempotency_key
         )
-        job = result_of(front, submission, client_of(request.environ))
-        return Answer(body=EMBEDDINGS.answer(job, body), headers={"x-request-id": job.id})
+        jobs = results_of(front, submissions, client_of(request.environ))
+        return Answer(body=EMBEDDINGS.answer(jobs, body), headers={"x-request-id": jobs[0].id})

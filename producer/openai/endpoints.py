@@ -1,19 +1,19 @@
 """The calls that a batch can hold a line for: what each takes, and what it answers with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from contract.job import Job
-from producer.openai.answers import chat_completion, embedding_list
-from producer.openai.requests import ChatRequest, EmbeddingsRequest
+from producer.openai.answers import chat_completion, completion, embedding_list
+from producer.openai.requests import ChatRequest, CompletionRequest, EmbeddingsRequest
 from producer.request_schemas import Body, EmbedRequest, GenerateRequest
 from producer.response_schemas import Sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One call. ``native`` gives the job's request, ``answer`` what a completed job means.
+    """One call. ``native`` gives the requests of its jobs, ``answer`` what these mean in the end.
 
     ``input_name`` is the call's own name for the input.
     """
@@ -21,8 +21,8 @@ class Endpoint:
     path: str
     task: str
     body: type[Body]
-    native: Callable[[Any], GenerateRequest | EmbedRequest]
-    answer: Callable[[Job, Any], Sent]
+    native: Callable[[Any], Sequence[GenerateRequest | EmbedRequest]]
+    answer: Callable[[Sequence[Job], Any], Sent]
     input_name: str
 
 
@@ -30,17 +30,25 @@ CHAT = Endpoint(
     path="/v1/chat/completions",
     task="generate",
     body=ChatRequest,
-    native=ChatRequest.generation,
-    answer=lambda job, _: chat_completion(job),
+    native=ChatRequest.generations,
+    answer=lambda jobs, _: chat_completion(jobs),
     input_name="messages",
+)
+COMPLETIONS = Endpoint(
+    path="/v1/completions",
+    task="generate",
+    body=CompletionRequest,
+    native=CompletionRequest.generations,
+    answer=lambda jobs, body: completion(jobs, prompts=len(body.prompts)),
+    input_name="prompt",
 )
 EMBEDDINGS = Endpoint(
     path="/v1/embeddings",
     task="embed",
     body=EmbeddingsRequest,
-    native=EmbeddingsRequest.embedding,
-    answer=lambda job, body: embedding_list(job, as_base64=body.encoding_format == "base64"),
+    native=lambda body: [body.embedding()],
+    answer=lambda jobs, body: embedding_list(jobs[0], as_base64=body.encoding_format == "base64"),
     input_name="input",
 )
 
-ENDPOINTS: Mapping[str, Endpoint] = {each.path: each for each in (CHAT, EMBEDDINGS)}
+ENDPOINTS: Mapping[str, Endpoint] = {each.path: each for each in (CHAT, COMPLETIONS, EMBEDDINGS)}

@@ -2,11 +2,22 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, GetCoreSchemaHandler, Tag, WithJsonSchema
-from pydantic_core import CoreSchema, core_schema
+from pydantic import Field, Tag
 
+from producer.openai.fields import (
+    BY_KIND,
+    MOST_CHOICES,
+    MOST_TOKENS,
+    Choices,
+    Ignored,
+    Only,
+    ResponseFormat,
+    Seed,
+    Stop,
+    StreamOptions,
+    sampling,
+)
 from producer.request_schemas import (
-    MAX_SEED,
     MAX_TEXTS,
     Body,
     EmbedRequest,
@@ -16,41 +27,11 @@ from producer.request_schemas import (
     MetadataKey,
     MetadataValue,
     ModelName,
-    StopText,
     Text,
+    Tokens,
     Whole,
     kind_of_input,
 )
-
-_MOST_TOKENS = 131_072
-_BY_KIND = Discriminator(kind_of_input)
-
-Ignored = Annotated[Any, WithJsonSchema({"description": "Accepted, and of no effect here."})]
-"""A field that changes no answer."""
-
-
-class Only:
-    """Of a field that may say nothing but what holds anyway: ``neutral``, or null."""
-
-    def __init__(self, *neutral: Any) -> None:
-        self._neutral = (*neutral, None)
-
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> CoreSchema:
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
-
-    def __get_pydantic_json_schema__(self, _: CoreSchema, __: Any) -> dict[str, Any]:
-        return {"enum": list(self._neutral)}
-
-    def _check(self, value: Any) -> Any:
-        # In Python, unlike in JSON, False is 0.
-        if not any(
-            value == each and isinstance(value, bool) == isinstance(each, bool)
-            for each in self._neutral
-        ):
-            raise ValueError("is not supported by this server: leave it out")
-        return value
 
 
 class TextPart(Body):
@@ -67,7 +48,7 @@ class ChatMessage(Body):
     content: Annotated[
         Annotated[Text, Tag("<text>")]
         | Annotated[list[TextPart], Field(min_length=1, max_length=1024), Tag("<list>")],
-        _BY_KIND,
+        BY_KIND,
     ]
     name: Ignored = None
     annotations: Ignored = None
@@ -84,13 +65,6 @@ class ChatMessage(Body):
         return Message(role=role, content="\n".join(part.text for part in self.content))
 
 
-class StreamOptions(Body):
-    """What a stream says beside the text."""
-
-    include_usage: bool | None = None
-    include_obfuscation: Ignored = None
-
-
 class ChatRequest(Body):
     """A chat to answer."""
 
@@ -102,15 +76,8 @@ class ChatRequest(Body):
     )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)] | None = None
-    stop: (
-        Annotated[
-            Annotated[StopText, Tag("<text>")]
-            | Annotated[list[StopText], Field(max_length=4), Tag("<list>")],
-            _BY_KIND,
-        ]
-        | None
-    ) = None
+    seed: Seed | None = None
+    stop: Stop | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
@@ -120,13 +87,13 @@ class ChatRequest(Body):
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
-    n: Annotated[Any, Only(1)] = None
+    n: Choices | None = None
+    response_format: ResponseFormat | None = None
     logprobs: Annotated[Any, Only(False)] = None
     top_logprobs: Annotated[Any, Only(0)] = None
     frequency_penalty: Annotated[Any, Only(0)] = None
     presence_penalty: Annotated[Any, Only(0)] = None
     logit_bias: Annotated[Any, Only({})] = None
-    response_format: Annotated[Any, Only({"type": "text"})] = None
     modalities: Annotated[Any, Only(["text"])] = None
     tools: Annotated[Any, Only([])] = None
     tool_choice: Annotated[Any, Only("none", "auto")] = None
@@ -139,27 +106,88 @@ class ChatRequest(Body):
     verbosity: Annotated[Any, Only()] = None
     web_search_options: Annotated[Any, Only()] = None
 
-    def generation(self) -> GenerateRequest:
-        """The native request: an answer as long as the model's context allows, by default."""
-        greedy = self.top_p == 0  # the smallest set of tokens is the best one
-        temperature = 1.0 if self.temperature is None else self.temperature
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop
-        parameters = GenerateParameters(
-            max_tokens=min(
-                self.max_completion_tokens or self.max_tokens or _MOST_TOKENS, _MOST_TOKENS
-            ),
-            temperature=0.0 if greedy else temperature,
-            top_p=self.top_p or 1.0,
-            seed=None if self.seed is None else self.seed & MAX_SEED,
-            stop=stop or [],
-        )
-        return GenerateRequest(
-            model=self.model,
-            task="generate",
-            input=[message.message() for message in self.messages],
-            parameters=parameters,
-            metadata=self.metadata or {},
-        )
+    def generations(self) -> list[GenerateRequest]:
+        """The native request of each answer: as long as the model's context allows, by default."""
+        schema = None if self.response_format is None else self.response_format.schema_of_answer
+        found = []
+        for number in range(self.n or 1):
+            parameters = GenerateParameters(
+                max_tokens=min(
+                    self.max_completion_tokens or self.max_tokens or MOST_TOKENS, MOST_TOKENS
+                ),
+                json_schema=schema,
+                **sampling(self, number),
+            )
+            found.append(
+                GenerateRequest(
+                    model=self.model,
+                    task="generate",
+                    input=[message.message() for message in self.messages],
+                    parameters=parameters,
+                    metadata=self.metadata or {},
+                )
+            )
+        return found
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the numbers of tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class CompletionRequest(Body):
+    """Texts to continue, without a chat template."""
+
+    model: ModelName
+    prompt: Annotated[
+        Annotated[Text, Tag("<text>")]
+        | Annotated[list[Text], Field(min_length=1, max_length=MOST_CHOICES), Tag("<list>")]
+        | Annotated[Tokens, Tag("<tokens>")]
+        | Annotated[
+            list[Tokens], Field(min_length=1, max_length=MOST_CHOICES), Tag("<token lists>")
+        ],
+        BY_KIND,
+    ]
+    max_tokens: Annotated[Whole, Field(ge=1)] | None = Field(
+        default=None, description="16 if null."
+    )
+    n: Choices | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    user: Ignored = None
+    best_of: Annotated[Any, Only(1)] = None
+    echo: Annotated[Any, Only(False)] = None
+    logprobs: Annotated[Any, Only()] = None
+    suffix: Annotated[Any, Only()] = None
+    frequency_penalty: Annotated[Any, Only(0)] = None
+    presence_penalty: Annotated[Any, Only(0)] = None
+    logit_bias: Annotated[Any, Only({})] = None
+
+    @property
+    def prompts(self) -> list[Any]:
+        """Each text, or token ids, to continue."""
+        one = kind_of_input(self.prompt) in ("<text>", "<tokens>")
+        return [self.prompt] if one else list(self.prompt)
+
+    def generations(self) -> list[GenerateRequest]:
+        """The native request of each answer: ``n`` for the first prompt, then for the next."""
+        return [
+            GenerateRequest(
+                model=self.model,
+                task="generate",
+                input=prompt,
+                template=False,
+                parameters=GenerateParameters(
+                    max_tokens=min(self.max_tokens or 16, MOST_TOKENS), **sampling(self, number)
+                ),
+            )
+            for prompt in self.prompts
+            for number in range(self.n or 1)
+        ]
 
     @property
     def wants_usage(self) -> bool:
@@ -168,13 +196,15 @@ class ChatRequest(Body):
 
 
 class EmbeddingsRequest(Body):
-    """Texts to embed."""
+    """Texts to embed, also as token ids."""
 
     model: ModelName
     input: Annotated[
         Annotated[Text, Tag("<text>")]
-        | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), Tag("<list>")],
-        _BY_KIND,
+        | Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS), Tag("<list>")]
+        | Annotated[Tokens, Tag("<tokens>")]
+        | Annotated[list[Tokens], Field(min_length=1, max_length=MAX_TEXTS), Tag("<token lists>")],
+        BY_KIND,
     ]
     encoding_format: Literal["float", "base64"] | None = None
     user: Ignored = None
@@ -182,5 +212,6 @@ class EmbeddingsRequest(Body):
 
     def embedding(self) -> EmbedRequest:
         """The native request."""
-        texts = [self.input] if isinstance(self.input, str) else self.input
+        one = kind_of_input(self.input) in ("<text>", "<tokens>")
+        texts: Any = [self.input] if one else self.input
         return EmbedRequest(model=self.model, task="embed", input=texts)

@@ -1,7 +1,12 @@
 """What the generation engine answers, alone and in any batch."""
 
+import json
 import threading
+from typing import Any
 
+import pytest
+
+from contract.errors import InvalidRequestError
 from model_store.manifest import ModelVersion
 from tests.support.generation import SLOTS, TIMEOUT_S, answer, ask, open_tiny, without_usage
 from workers.engine import GenerationRequest
@@ -121,3 +126,36 @@ def test_a_stop_string_across_tokens_cuts_exactly_there(engine: GenerationEngine
     assert result.finish_reason == "stop"
     assert result.completion_tokens < whole.completion_tokens
     assert result.prompt_tokens == whole.prompt_tokens
+
+
+def test_an_answer_holds_the_schema_that_it_is_given(engine: GenerationEngine) -> None:
+    schema = {
+        "type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    free = ask(engine, "Tell me more", max_tokens=32)
+    beside = engine.submit(free)
+    guided = answer(engine, ask(engine, "Say it in JSON", max_tokens=64, json_schema=schema))
+
+    assert json.loads(guided.text)["a"] in ("x", "y")
+    assert beside.result(TIMEOUT_S).text == answer(engine, free).text
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nothing"}, {"$ref": "http://elsewhere/x"}, {"type": "array", "items": 5}]
+)
+def test_a_schema_of_which_no_grammar_can_be_made_is_the_senders_fault(
+    engine: GenerationEngine, schema: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequestError, match="json_schema"):
+        answer(engine, ask(engine, "Say it in JSON", json_schema=schema))
+    assert answer(engine, ask(engine, "Hello", max_tokens=4)).completion_tokens == 4
+
+
+def test_token_ids_are_taken_as_they_are(engine: GenerationEngine) -> None:
+    tokens = [5, 6, 7, 8]
+    asked = engine.prompt({"tokens": tokens}, {"max_tokens": 4})
+    assert list(asked.prompt_tokens) == tokens
+    assert answer(engine, asked).prompt_tokens == 4
+    with pytest.raises(InvalidRequestError, match="99999999"):
+        engine.prompt({"tokens": [5, 99999999]}, {})

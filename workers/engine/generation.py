@@ -6,7 +6,12 @@ from typing import Any
 
 import structlog
 
-from contract.errors import EngineError, EngineFailedError, PromptTooLongError
+from contract.errors import (
+    EngineError,
+    EngineFailedError,
+    InvalidRequestError,
+    PromptTooLongError,
+)
 from model_store.manifest import ModelVersion
 from model_store.tokenizer import TextTokenizer
 from workers.engine.admission import Admission
@@ -134,8 +139,8 @@ class _Batch:
                 tokens=len(run.request.prompt_tokens),
                 worst_tokens=worst_case,
                 priority=run.priority,
-                # The random numbers of a sampled one cannot be taken up again.
-                can_pause=run.request.temperature == 0,
+                # The random numbers of a sampled one cannot be taken up again, nor a grammar.
+                can_pause=run.request.temperature == 0 and run.request.json_schema is None,
             )
 
     def step(self) -> None:
@@ -183,10 +188,11 @@ class _Batch:
                 sequence = Sequence(run, stream)
             try:
                 sequence.native, sequence.turn = begin(self._engine, sequence.rest)
-            except ERRORS as error:
+            except (InvalidRequestError, *ERRORS) as error:
                 self._line.release(run)
                 self._prefixes.leave(run)
-                run.fail(EngineError(f"the engine refused the request: {error}"))
+                refused = EngineError(f"the engine refused the request: {error}")
+                run.fail(error if isinstance(error, InvalidRequestError) else refused)
                 continue
             self._inside[sequence.native] = sequence
             self._prefixes.enter(run)

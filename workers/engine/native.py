@@ -4,7 +4,12 @@ import json
 
 import numpy as np
 
-from contract.errors import DeviceUnavailableError, InvalidModelError, MissingDependencyError
+from contract.errors import (
+    DeviceUnavailableError,
+    InvalidModelError,
+    InvalidRequestError,
+    MissingDependencyError,
+)
 from model_store.manifest import ModelVersion
 from workers.engine.device import CPU, CUDA
 from workers.engine.generation_plan import GenerationPlan
@@ -36,6 +41,7 @@ ERRORS = (RuntimeError, ValueError, TypeError, ArithmeticError)
 FATAL = (EngineErrorCode.ENGINE_EXECUTION_FAILURE, EngineErrorCode.ENGINE_CONTRACT_FAILURE)
 """After one of these an Engine is beyond use."""
 
+_NO_GRAMMAR = "Error creating grammar: "
 _TOP_K_WITH_TOP_P = 50  # sorting the whole vocabulary for top_p would double the cost of a step
 
 
@@ -68,13 +74,20 @@ def load(version: ModelVersion, plan: GenerationPlan) -> Engine:
 
 
 def begin(engine: Engine, request: GenerationRequest) -> tuple[Request, int]:
-    """Hand a request to the Engine, which refuses with one of ``ERRORS``; request and turn."""
+    """Hand a request to the Engine; the request and its turn.
+
+    Raises:
+        InvalidRequestError: no grammar can be made of its JSON Schema.
+        One of ``ERRORS``: the Engine refuses it otherwise.
+    """
     session = og.RequestOptions()
     session.set_max_session_tokens(len(request.prompt_tokens) + request.max_tokens)
     native = engine.create_request(options=session)
     try:
         turn = og.TurnOptions(native)
         turn.set_max_generated_tokens(request.max_tokens)
+        if request.json_schema is not None:
+            turn.set_guidance("json_schema", request.json_schema)
         turn.set_do_sample(request.temperature > 0)
         if request.temperature > 0:
             turn.set_temperature(request.temperature)
@@ -84,6 +97,9 @@ def begin(engine: Engine, request: GenerationRequest) -> tuple[Request, int]:
             if request.seed is not None:
                 turn.set_seed(request.seed)
         return native, native.begin_turn(np.asarray(request.prompt_tokens, np.int32), turn)
-    except ERRORS:
+    except ERRORS as error:
         native.close()
+        if request.json_schema is not None and _NO_GRAMMAR in str(error):
+            why = str(error).removeprefix(_NO_GRAMMAR)
+            raise InvalidRequestError(f"json_schema: {why}") from error
         raise

@@ -1,5 +1,6 @@
 """From what a job stores to what an engine runs. Nothing is ever cut silently."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +25,12 @@ def generation_request(
         EmptyPromptError: there is no text.
         PromptTooLongError: the prompt leaves no room for one token of an answer.
     """
-    _require_text(_texts_of(stored_input), "the prompt")
+    if "tokens" not in stored_input:
+        _require_text(_texts_of(stored_input), "the prompt")
     tokens = tokenizer.prompt_tokens(stored_input)
     if not tokens:
         raise EmptyPromptError("the prompt has no tokens")
+    schema = parameters.get("json_schema")
     room = limit_tokens - len(tokens)
     if room < 1:
         raise PromptTooLongError(
@@ -42,6 +45,7 @@ def generation_request(
         top_k=parameters.get("top_k", 0),
         seed=seed,
         stop=tuple(parameters.get("stop") or ()),
+        json_schema=None if schema is None else json.dumps(schema),
     )
 
 
@@ -53,11 +57,15 @@ def embedding_request(
     Raises:
         EmptyPromptError: a text is empty.
         PromptTooLongError: a text has more tokens than the model takes; it is not cut.
+        InvalidRequestError: a token is none of the model's.
     """
     found = []
-    for index, text in enumerate(stored_input["texts"]):
-        _require_text([text], f"text {index}")
-        tokens = tokenizer.encode(text)
+    for index, text in enumerate(stored_input.get("texts") or stored_input["tokens"]):
+        if isinstance(text, str):
+            _require_text([text], f"text {index}")
+            tokens = tokenizer.encode(text)
+        else:
+            tokens = tokenizer.known(text)
         if len(tokens) > limit_tokens:
             raise PromptTooLongError(
                 f"text {index} has {len(tokens)} tokens; this model takes at most {limit_tokens}"

@@ -14,7 +14,10 @@ OnText = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerationRequest:
-    """One text to continue. Greedy when ``temperature`` is 0; ``top_k`` 0 means no limit."""
+    """One text to continue. Greedy when ``temperature`` is 0; ``top_k`` 0 means no limit.
+
+    ``json_schema`` is one that the answer is made to hold, as text.
+    """
 
     prompt_tokens: Sequence[int]
     max_tokens: int
@@ -23,6 +26,7 @@ class GenerationRequest:
     top_k: int = 0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    json_schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,5 +73,5 @@ def test_it_knows_the_errors(client: OpenAI) -> None:
         client.chat.completions.create(model="gone", messages=HELLO)
     assert missing.value.code == "model_not_found"
     with pytest.raises(openai.BadRequestError) as wrong:
-        client.chat.completions.create(model="tiny", messages=HELLO, n=2)
-    assert (wrong.value.param, wrong.value.type) == ("n", "invalid_request_error")
+        client.chat.completions.create(model="tiny", messages=HELLO, logprobs=True)
+    assert (wrong.value.param, wrong.value.type) == ("logprobs", "invalid_request_error")

@@ -1,0 +1,114 @@
+"""Fields that several OpenAI calls take, and what they mean to a job."""
+
+from typing import Annotated, Any, Literal, Protocol, Self
+
+from pydantic import (
+    Discriminator,
+    Field,
+    GetCoreSchemaHandler,
+    Tag,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import CoreSchema, core_schema
+
+from producer.request_schemas import MAX_SEED, Body, StopText, Whole, kind_of_input
+from producer.request_schemas import JsonSchema as SchemaOfAnswer
+
+MOST_TOKENS = 131_072
+#: Answers that one call may ask for; each is a job.
+MOST_CHOICES = 64
+BY_KIND = Discriminator(kind_of_input)
+
+Ignored = Annotated[Any, WithJsonSchema({"description": "Accepted, and of no effect here."})]
+"""A field that changes no answer."""
+
+
+class Only:
+    """Of a field that may say nothing but what holds anyway: ``neutral``, or null."""
+
+    def __init__(self, *neutral: Any) -> None:
+        self._neutral = (*neutral, None)
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, _: CoreSchema, __: Any) -> dict[str, Any]:
+        return {"enum": list(self._neutral)}
+
+    def _check(self, value: Any) -> Any:
+        # In Python, unlike in JSON, False is 0.
+        if not any(
+            value == each and isinstance(value, bool) == isinstance(each, bool)
+            for each in self._neutral
+        ):
+            raise ValueError("is not supported by this server: leave it out")
+        return value
+
+
+class JsonSchema(Body):
+    """A schema that the answer holds, and what it is called."""
+
+    name: Annotated[str, Field(max_length=64)] | None = None
+    description: str | None = None
+    schema_: Annotated[SchemaOfAnswer, Field(alias="schema")]
+    strict: Ignored = None
+
+
+class ResponseFormat(Body):
+    """The form of the answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _with_its_schema(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("json_schema goes with the type json_schema")
+        return self
+
+    @property
+    def schema_of_answer(self) -> dict[str, Any] | None:
+        """The schema that the engine is given; None for free text."""
+        if self.json_schema is not None:
+            return self.json_schema.schema_
+        return {"type": "object"} if self.type == "json_object" else None
+
+
+class Sampling(Protocol):
+    """What chats and completions have in common."""
+
+    temperature: float | None
+    top_p: float | None
+    seed: int | None
+    stop: str | list[str] | None
+
+
+def sampling(asked: Sampling, number: int) -> dict[str, Any]:
+    """The native parameters of the ``number``-th answer; with a seed, each has one of its own."""
+    greedy = asked.top_p == 0  # the smallest set of tokens is the best one
+    temperature = 1.0 if asked.temperature is None else asked.temperature
+    return {
+        "temperature": 0.0 if greedy else temperature,
+        "top_p": asked.top_p or 1.0,
+        "seed": None if asked.seed is None else (asked.seed + number) & MAX_SEED,
+        "stop": [asked.stop] if isinstance(asked.stop, str) else asked.stop or [],
+    }
+
+
+class StreamOptions(Body):
+    """What a stream says beside the text."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Ignored = None
+
+
+Choices = Annotated[Whole, Field(ge=1, le=MOST_CHOICES)]
+Seed = Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)]
+Stop = Annotated[
+    Annotated[StopText, Tag("<text>")]
+    | Annotated[list[StopText], Field(max_length=4), Tag("<list>")],
+    BY_KIND,
+]
