@@ -84,7 +84,8 @@ def _describe(operation: Operation) -> dict[str, Any]:
 
 def _upload(form: type[BaseModel], max_bytes: int) -> dict[str, Any]:
     fields = {each["name"]: each["schema"] for each in _parameters(form, "form")}
-    required = form.model_json_schema().get("required", [])
+    whole = form.model_json_schema()
+    kept = {name: whole[name] for name in ("dependentRequired",) if name in whole}
     return {
         "required": True,
         "description": f"The file may have {max_bytes} bytes.",
@@ -93,8 +94,9 @@ def _upload(form: type[BaseModel], max_bytes: int) -> dict[str, Any]:
                 "schema": {
                     "type": "object",
                     "properties": {"file": {"type": "string", "format": "binary"}, **fields},
-                    "required": ["file", *required],
+                    "required": ["file", *whole.get("required", [])],
                     "additionalProperties": False,
+                    **kept,
                 }
             }
         },

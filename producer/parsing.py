@@ -203,6 +203,8 @@ def _words(error: ErrorDetails) -> str:
         return "must be a string or a JSON array"
     if error["type"] == "literal_error" and error["loc"] == ("task",):
         return "must be 'generate' or 'embed'"  # the body was taken for one of the two
+    if error["type"] == "union_tag_invalid":
+        return "must be a string or a JSON array of what this takes"
     known = _WORDS.get(error["type"]) or PATTERN_WORDS.get(context.get("pattern", ""))
     if known:
         return known.format_map(context)

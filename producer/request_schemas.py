@@ -30,6 +30,7 @@ _TEXT = rf"^[^\x00]*[^{_BLANK}][^\x00]*$"
 _NO_NUL = r"^[^\x00]*$"
 VISIBLE = r"^[\x21-\x7e]{1,255}$"
 _JOB_ID = r"^[A-Za-z0-9_-]{1,64}$"
+WINDOW = r"^([1-9][0-9]{0,5}s|[1-9][0-9]{0,3}m|([1-9][0-9]?|[1-6][0-9]{2})h|([1-9]|[12][0-9]|30)d)$"
 _EVENT_ID = r"^[0-9]{1,16}-[0-9]{1,16}$"
 _EVENT_ID_OR_NONE = r"^([0-9]{1,16}-[0-9]{1,16})?$"
 
@@ -37,6 +38,7 @@ _EVENT_ID_OR_NONE = r"^([0-9]{1,16}-[0-9]{1,16})?$"
 PATTERN_WORDS = {
     _TEXT: "must have some visible text, and no NUL character",
     _NO_NUL: "must have no NUL character",
+    WINDOW: "must be a time such as 24h, in s, m, h or d, of at most 30d",
     VISIBLE: "must be 1 to 255 visible ASCII characters",
     _JOB_ID: "must be the id of a job",
     _EVENT_ID: "must be the id of an event, such as 1700000000000-0",
@@ -51,7 +53,8 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Whole = Annotated[int, BeforeValidator(_whole)]
+WHOLE = BeforeValidator(_whole)
+Whole = Annotated[int, WHOLE]
 
 
 class Body(BaseModel):
@@ -93,7 +96,7 @@ class GenerateParameters(Body):
     temperature: float = Field(default=0.0, ge=0, le=2)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: Whole = Field(default=0, ge=0, le=100_000, description="0 considers every token.")
-    seed: Annotated[int, Field(ge=0, le=MAX_SEED), BeforeValidator(_whole)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), WHOLE] | None = None
     stop: list[StopText] = Field(
         default=[], max_length=4, description="The answer ends before the first of these."
     )
@@ -116,7 +119,7 @@ def kind_of_input(value: Any) -> str:
     if isinstance(value, str):
         return "<text>"
     first = value[0] if isinstance(value, list) and value else None
-    if isinstance(first, int):
+    if isinstance(first, int | float):
         return "<tokens>"
     return "<token lists>" if isinstance(first, list) else "<list>"
 
@@ -125,7 +128,8 @@ def kind_of_input(value: Any) -> str:
 #: taken out of its pointer again.
 _BY_KIND = Discriminator(kind_of_input)
 Tokens = Annotated[
-    list[Annotated[int, Field(ge=0, le=2**31 - 1)]], Field(min_length=1, max_length=131_072)
+    list[Annotated[int, Field(ge=0, le=2**31 - 1), WHOLE]],
+    Field(min_length=1, max_length=131_072),
 ]
 GenerateInput = Annotated[
     Annotated[Text, Tag("<text>")]

@@ -7,11 +7,10 @@ from pydantic import Field
 from contract.batch import Batch, BatchState
 from producer.openai.endpoints import ENDPOINTS
 from producer.openai.fields import Only
-from producer.request_schemas import Body, MetadataKey, MetadataValue, Number, Query
+from producer.request_schemas import WINDOW, Body, MetadataKey, MetadataValue, Number, Query
 from producer.response_schemas import Sent
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_MOST_S = 30 * 86_400
 
 
 class CreateBatch(Body):
@@ -19,8 +18,8 @@ class CreateBatch(Body):
 
     input_file_id: str = Field(min_length=1, max_length=64)
     endpoint: str = Field(json_schema_extra={"enum": list(ENDPOINTS)})
-    completion_window: Annotated[str, Field(pattern=r"^[1-9][0-9]{0,6}[smhd]$")] = Field(
-        description="`24h`; other times up to `30d` are taken too."
+    completion_window: Annotated[str, Field(pattern=WINDOW)] = Field(
+        description="`24h`; other times in s, m, h or d, up to `30d`, are taken too."
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
     output_expires_after: Annotated[Any, Only()] = None
@@ -29,11 +28,6 @@ class CreateBatch(Body):
     def window_s(self) -> float:
         """The completion window in seconds."""
         return int(self.completion_window[:-1]) * _UNITS[self.completion_window[-1]]
-
-    @property
-    def too_long(self) -> bool:
-        """Whether the window is longer than any server should promise."""
-        return self.window_s > _MOST_S
 
 
 class BatchesQuery(Query):

@@ -36,7 +36,11 @@ def add_batches(api: Api, front: Front) -> None:
         headers=SubmitHeaders,
         body=BodyChoice(models=(CreateBatch,), choose=lambda _: CreateBatch),
         replies=(Reply(status=200, meaning="It is recorded and will run.", body=BatchObject),),
-        errors=(errors.IdempotencyConflictError, errors.StoreUnavailableError),
+        errors=(
+            UnknownFileError,
+            errors.IdempotencyConflictError,
+            errors.StoreUnavailableError,
+        ),
     )
     def create_batch(headers: SubmitHeaders, body: CreateBatch, raw: Any) -> Answer:
         """Answer every line of a file.
@@ -112,15 +116,10 @@ def add_batches(api: Api, front: Front) -> None:
 
 
 def _check(body: CreateBatch, front: Front) -> None:
-    """Raise InvalidRequestError where the record of a file, or what is served, says more."""
+    """Raise InvalidRequestError or UnknownFileError for what the body alone does not show."""
     if body.endpoint not in ENDPOINTS:
         raise _wrong("/endpoint", f"must be one of {', '.join(ENDPOINTS)}")
-    if body.too_long:
-        raise _wrong("/completion_window", "must be at most 30d")
-    try:
-        file = front.files.get(body.input_file_id)
-    except UnknownFileError as error:
-        raise _wrong("/input_file_id", error.detail) from None
+    file = front.files.get(body.input_file_id)
     if file.purpose != "batch":
         raise _wrong("/input_file_id", f"is a file for {file.purpose!r}, not for 'batch'")
 

@@ -16,6 +16,7 @@ from contract.errors import (
     MillraceError,
     RunCancelledError,
     StoreUnavailableError,
+    UnknownModelError,
 )
 from contract.job import Job, JobState, Submission
 from contract.transcript import Transcript
@@ -64,7 +65,9 @@ def submit(
                 stack.enter_context(ending_with_its_client(front, found[-1]))
             return found
     except InvalidRequestError as error:
-        names = {"/task": "/model", "/input": f"/{endpoint.input_name}"}
+        if any(each.pointer == "/task" for each in error.errors):
+            raise UnknownModelError(f"{error.detail}: it cannot answer {endpoint.path}") from None
+        names = {"/input": f"/{endpoint.input_name}"}
         error.errors = tuple(
             replace(each, pointer=names.get(each.pointer, each.pointer)) for each in error.errors
         )

@@ -6,13 +6,14 @@ from pydantic import (
     Discriminator,
     Field,
     GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
     Tag,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, core_schema
 
-from producer.request_schemas import MAX_SEED, Body, StopText, Whole, kind_of_input
+from producer.request_schemas import MAX_SEED, WHOLE, Body, StopText, kind_of_input
 from producer.request_schemas import JsonSchema as SchemaOfAnswer
 
 MOST_TOKENS = 131_072
@@ -63,6 +64,22 @@ class ResponseFormat(Body):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        described = handler.resolve_ref_schema(handler(schema))
+        plain, bound = dict(described), dict(described)
+        fields = described["properties"]
+        plain["properties"] = {
+            "type": {"enum": ["text", "json_object"]}, "json_schema": {"type": "null"},
+        }  # fmt: skip
+        bound["properties"] = {
+            "type": {"const": "json_schema"}, "json_schema": fields["json_schema"]["anyOf"][0],
+        }  # fmt: skip
+        bound["required"] = ["type", "json_schema"]
+        return {"anyOf": [plain, bound]}
+
     @model_validator(mode="after")
     def _with_its_schema(self) -> Self:
         if (self.type == "json_schema") != (self.json_schema is not None):
@@ -105,8 +122,9 @@ class StreamOptions(Body):
     include_obfuscation: Ignored = None
 
 
-Choices = Annotated[Whole, Field(ge=1, le=MOST_CHOICES)]
-Seed = Annotated[Whole, Field(ge=-(2**63), le=2**63 - 1)]
+Choices = Annotated[int, Field(ge=1, le=MOST_CHOICES), WHOLE]
+Seed = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), WHOLE]
+Length = Annotated[int, Field(ge=1), WHOLE]
 Stop = Annotated[
     Annotated[StopText, Tag("<text>")]
     | Annotated[list[StopText], Field(max_length=4), Tag("<list>")],

@@ -18,12 +18,19 @@ Purpose = Literal["assistants", "batch", "evals", "fine-tune", "user_data", "vis
 class FileForm(Query):
     """The fields beside an uploaded file."""
 
-    model_config = ConfigDict(json_schema_extra={"description": "A file and what it is for."})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "dependentRequired": {
+                "expires_after[anchor]": ["expires_after[seconds]"],
+                "expires_after[seconds]": ["expires_after[anchor]"],
+            }
+        }
+    )
 
     purpose: Purpose
     anchor: Literal["created_at"] | None = Field(default=None, alias="expires_after[anchor]")
-    seconds: Annotated[int, Number] | None = Field(
-        default=None, alias="expires_after[seconds]", ge=3600, le=_MONTH_S
+    seconds: Annotated[int, Field(ge=3600, le=_MONTH_S), Number] | None = Field(
+        default=None, alias="expires_after[seconds]"
     )
 
     @model_validator(mode="after")

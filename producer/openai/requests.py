@@ -10,6 +10,7 @@ from producer.openai.fields import (
     MOST_TOKENS,
     Choices,
     Ignored,
+    Length,
     Only,
     ResponseFormat,
     Seed,
@@ -29,7 +30,6 @@ from producer.request_schemas import (
     ModelName,
     Text,
     Tokens,
-    Whole,
     kind_of_input,
 )
 
@@ -70,8 +70,8 @@ class ChatRequest(Body):
 
     model: ModelName
     messages: Annotated[list[ChatMessage], Field(min_length=1, max_length=1024)]
-    max_tokens: Annotated[Whole, Field(ge=1)] | None = None
-    max_completion_tokens: Annotated[Whole, Field(ge=1)] | None = Field(
+    max_tokens: Length | None = None
+    max_completion_tokens: Length | None = Field(
         default=None, description="As `max_tokens`, and goes before it."
     )
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
@@ -148,9 +148,7 @@ class CompletionRequest(Body):
         ],
         BY_KIND,
     ]
-    max_tokens: Annotated[Whole, Field(ge=1)] | None = Field(
-        default=None, description="16 if null."
-    )
+    max_tokens: Length | None = Field(default=None, description="16 if null.")
     n: Choices | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(ge=0, le=1)] | None = None

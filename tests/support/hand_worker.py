@@ -82,7 +82,9 @@ class HandWorker:
             nonce = uuid.uuid4().hex
             while claim := self._attempts.claim([self.queue], nonce=nonce):
                 if claim.task == "embed":
-                    vectors = [[1.0, 0.0] for _ in claim.input["texts"]]
+                    vectors = [
+                        [1.0, 0.0] for _ in claim.input.get("texts") or claim.input["tokens"]
+                    ]
                     many = claim.input["many"]
                     self.finish(
                         claim, {"embeddings": vectors} if many else {"embedding": vectors[0]}

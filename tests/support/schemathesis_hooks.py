@@ -17,6 +17,9 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
     """A body whose model is well-formed names one that can do what the rest of it asks."""
+    operation = getattr(context, "operation", None)
+    if operation is not None and operation.path == "/v1/embeddings" and isinstance(body, dict):
+        return {**body, "model": EMBEDDER} if _is_well_formed(body.get("model")) else body
     if isinstance(body, dict) and isinstance(body.get("jobs"), list):
         return {**body, "jobs": [_with_known_model(job) for job in body["jobs"]]}
     return _with_known_model(body)
@@ -43,5 +46,5 @@ def _is_well_formed(model: Any) -> bool:
 
 def _asks_to_embed(body: dict[str, Any]) -> bool:
     texts = body.get("input")
-    listed = isinstance(texts, list) and all(isinstance(each, str) for each in texts)
+    listed = isinstance(texts, list) and all(isinstance(each, str | list) for each in texts)
     return body.get("task") == "embed" or (body.get("task") is None and listed)

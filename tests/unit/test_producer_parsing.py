@@ -93,6 +93,7 @@ def test_every_default_is_filled_in() -> None:
     assert request.cache
     assert request.parameters.model_dump() == {
         "max_tokens": 256, "temperature": 0.0, "top_p": 1.0, "top_k": 0, "seed": None, "stop": [],
+        "json_schema": None,
     }  # fmt: skip
 
 

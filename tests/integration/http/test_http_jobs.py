@@ -46,6 +46,7 @@ def test_a_job_stores_its_input_as_the_model_takes_it(
     assert claim.parameters == {
         "max_tokens": 256, "temperature": 1.0, "top_p": 1.0, "top_k": 0, "seed": None,
         "stop": ["."],
+        "json_schema": None,
     }  # fmt: skip
 
 

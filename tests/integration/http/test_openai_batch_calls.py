@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from contract.settings import Settings
 from tests.support.feeding import (
     chat_line,
     ended,
@@ -14,14 +13,15 @@ from tests.support.feeding import (
     start,
     upload,
 )
+from tests.support.fronts import LocalFront
 
 
 def test_a_file_that_is_no_batch_fails_with_the_lines_that_are_wrong(
-    client: FlaskClient, settings: Settings
+    client: FlaskClient, front: LocalFront
 ) -> None:
     content = jsonl(chat_line("a"), chat_line("a")) + b"nonsense\n"
     batch = start(client, content)
-    with feeding(settings):
+    with feeding(front.settings):
         done = ended(client, batch["id"], "failed")
 
     found = [(each["line"], each["code"]) for each in done["errors"]["data"]]
@@ -33,7 +33,6 @@ def test_a_file_that_is_no_batch_fails_with_the_lines_that_are_wrong(
 @pytest.mark.parametrize(
     ("changes", "param"),
     [
-        ({"input_file_id": "file-none"}, "input_file_id"),
         ({"endpoint": "/v1/nothing"}, "endpoint"),
         ({"completion_window": "soon"}, "completion_window"),
         ({"completion_window": "31d"}, "completion_window"),
@@ -55,11 +54,15 @@ def test_a_wrong_field_of_a_batch_is_named(
     assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, param)
 
 
-def test_a_file_for_something_else_is_no_batch(client: FlaskClient) -> None:
+def test_a_file_for_something_else_is_no_batch_nor_is_one_that_is_not_there(
+    client: FlaskClient,
+) -> None:
     file_id = upload(client, b"x", "vision").get_json()["id"]
     body = {"input_file_id": file_id, "endpoint": "/v1/embeddings", "completion_window": "24h"}
     answer = client.post("/v1/batches", json=body)
     assert "'vision'" in answer.get_json()["error"]["message"]
+    missing = client.post("/v1/batches", json={**body, "input_file_id": "file-none"})
+    assert (missing.status_code, missing.get_json()["error"]["code"]) == (404, "unknown_file")
 
 
 def test_the_same_key_makes_the_same_batch(client: FlaskClient) -> None:
@@ -84,20 +87,18 @@ def test_batches_are_listed_newest_first(client: FlaskClient) -> None:
     assert (first["has_more"], rest["has_more"]) == (True, False)
 
 
-def test_a_batch_that_has_ended_cannot_be_cancelled(
-    client: FlaskClient, settings: Settings
-) -> None:
+def test_a_batch_that_has_ended_cannot_be_cancelled(client: FlaskClient, front: LocalFront) -> None:
     batch = start(client, b"nonsense\n")
-    with feeding(settings):
+    with feeding(front.settings):
         ended(client, batch["id"], "failed")
     answer = client.post(f"/v1/batches/{batch['id']}/cancel")
     assert (answer.status_code, answer.get_json()["error"]["code"]) == (409, "batch_ended")
     assert client.post("/v1/batches/batch_none/cancel").status_code == 404
 
 
-def test_a_batch_whose_file_was_deleted_fails(client: FlaskClient, settings: Settings) -> None:
+def test_a_batch_whose_file_was_deleted_fails(client: FlaskClient, front: LocalFront) -> None:
     batch = start(client, jsonl(chat_line("a")))
     client.delete(f"/v1/files/{batch['input_file_id']}")
-    with feeding(settings):
+    with feeding(front.settings):
         done = ended(client, batch["id"], "failed")
     assert [each["code"] for each in done["errors"]["data"]] == ["input_file_missing"]

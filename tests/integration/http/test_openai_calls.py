@@ -25,6 +25,7 @@ def test_a_chat_is_answered_by_a_job(
     assert claim.parameters == {
         "max_tokens": 7, "temperature": 1.0, "top_p": 1.0, "top_k": 0,
         "seed": 2**31 - 1, "stop": ["x"],
+        "json_schema": None,
     }  # fmt: skip
     assert said["id"] == claim.job_id.replace("job_", "chatcmpl-")
     assert (said["object"], said["model"]) == ("chat.completion", "tiny:1")

@@ -69,7 +69,7 @@ def test_every_neutral_and_harmless_field_is_taken(
          "messages[0].content"),
         ({**ASKED, "temperature": 3}, 400, "invalid_request", "temperature"),
         ({**ASKED, "no_such": 1}, 400, "invalid_request", "no_such"),
-        ({**ASKED, "model": "tiny-embed"}, 400, "invalid_request", "model"),
+        ({**ASKED, "model": "tiny-embed"}, 404, "model_not_found", None),
     ],
 )  # fmt: skip
 def test_a_wrong_call_is_told_where_it_is_wrong(
