@@ -177,6 +177,12 @@ class UnknownFileError(MillraceError):
     code = "unknown_file"
 
 
+class UnknownResponseError(MillraceError):
+    """No response has this id, or it was not stored."""
+
+    code = "unknown_response"
+
+
 class UnknownBatchError(MillraceError):
     """No batch has this id."""
 

@@ -94,6 +94,8 @@ OPEN_BATCHES = Key(
     "open_batches", "mr:open_batches", "zset by end of lease", "*_BATCH", "LEASE_BATCH", "none"
 )
 
+RESPONSE = Key("response", "mr:response:{}", "string of JSON", "fronts", "fronts", "RESULT_TTL_S")
+
 WAKE = Key("wake", "mr:wake", "channel", "transitions, PUBLISH", "producers", "none")
 CONTROL = Key("control", "mr:control:{}", "channel", "CANCEL, REAP", "one worker", "none")
 BARRIER = Key("barrier", "mr:barrier", "channel", "submits that wait for replicas", "none", "none")

@@ -7,7 +7,7 @@ from flask import Flask, Response
 
 from contract.queues import HintPublisher
 from contract.settings import Settings
-from contract.store import BatchStore, FileStore, JobStore
+from contract.store import BatchStore, FileStore, JobStore, ResponseStore
 from model_store.store import ModelStore
 from producer.admission import Admission
 from producer.api import Api
@@ -21,6 +21,7 @@ from producer.openai.embeddings import add_embeddings
 from producer.openai.files import add_files
 from producer.openai.models import add_models
 from producer.openai.problems import OPENAI
+from producer.openai.responses import add_responses
 from producer.openapi import build_document
 from producer.problems import install_error_handlers
 from producer.prompts import CountsTokens
@@ -60,6 +61,7 @@ def create_app(
         files=FileStore(store.connection),
         batches=BatchStore(store.connection, lease_s=settings.lease_s),
         storage=FileStorage(settings.files_url),
+        responses=ResponseStore(store.connection, ttl_s=settings.result_ttl_s),
     )
     api = Api(app, max_body_bytes=settings.max_body_bytes)
     document: dict[str, Any] = {}
@@ -79,6 +81,7 @@ def create_app(
     add_chat(api, front)
     add_completions(api, front)
     add_embeddings(api, front)
+    add_responses(api, front)
     add_files(api, front)
     add_batches(api, front)
     add_health(api, front)

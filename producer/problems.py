@@ -28,6 +28,7 @@ STATUS: Mapping[type[MillraceError], int] = {
     errors.UnknownModelError: 404,
     errors.UnknownFileError: 404,
     errors.UnknownBatchError: 404,
+    errors.UnknownResponseError: 404,
     errors.NotDeadError: 409,
     errors.BatchEndedError: 409,
     errors.JobGoneError: 410,

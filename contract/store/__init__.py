@@ -8,6 +8,7 @@ from contract.store.devices import DeviceLease
 from contract.store.files import FileStore
 from contract.store.jobs import EVENTS_AT_ONCE, JobStore
 from contract.store.reaping import Reaped, ReapStore
+from contract.store.responses import ResponseStore
 from contract.store.submits import SUBMITS_AT_ONCE
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Presence",
     "ReapStore",
     "Reaped",
+    "ResponseStore",
     "TokenEvent",
     "WakeUps",
 ]

@@ -23,7 +23,7 @@ from contract.transcript import Transcript
 from producer.events import wait_for_end
 from producer.front import Front
 from producer.openai.endpoints import Endpoint
-from producer.request_schemas import Body
+from producer.request_schemas import Body, EmbedRequest, GenerateRequest
 from producer.wakeups import FROM_START
 
 #: A waiting call looks this often whether its client is still there.
@@ -52,22 +52,42 @@ def submit(
     """Record the jobs of a call, one for each answer; all or none.
 
     Raises:
+        MillraceError: as :func:`submit_one`.
+    """
+    with ExitStack() as stack:
+        found = []
+        for number, native in enumerate(endpoint.native(body)):
+            key = idempotency_key
+            if key is not None and number:  # no client can send a key with a space
+                key = f"{key} {number}"
+            made = submit_one(
+                front, native, raw=raw, idempotency_key=key, input_name=endpoint.input_name
+            )
+            stack.enter_context(ending_with_its_client(front, made))
+            found.append(made)
+        return found
+
+
+def submit_one(
+    front: Front,
+    native: GenerateRequest | EmbedRequest,
+    *,
+    raw: Any,
+    idempotency_key: str | None,
+    input_name: str = "input",
+) -> Submission:
+    """Record the job of a call, whose own name for the input is ``input_name``.
+
+    Raises:
+        UnknownModelError: the model is none for this call.
         MillraceError: as :meth:`Admission.admit`; what is wrong has the names of the call.
     """
     try:
-        with ExitStack() as stack:
-            found = []
-            for number, native in enumerate(endpoint.native(body)):
-                key = idempotency_key
-                if key is not None and number:  # no client can send a key with a space
-                    key = f"{key} {number}"
-                found.append(front.admission.admit(native, raw=raw, idempotency_key=key))
-                stack.enter_context(ending_with_its_client(front, found[-1]))
-            return found
+        return front.admission.admit(native, raw=raw, idempotency_key=idempotency_key)
     except InvalidRequestError as error:
         if any(each.pointer == "/task" for each in error.errors):
-            raise UnknownModelError(f"{error.detail}: it cannot answer {endpoint.path}") from None
-        names = {"/input": f"/{endpoint.input_name}"}
+            raise UnknownModelError(f"{error.detail}: it cannot answer this call") from None
+        names = {"/input": f"/{input_name}"}
         error.errors = tuple(
             replace(each, pointer=names.get(each.pointer, each.pointer)) for each in error.errors
         )
@@ -127,36 +147,45 @@ def _end_of(front: Front, job: Job, gone: Gone) -> Job:
 
 
 def pieces_of(front: Front, submission: Submission, gone: Gone) -> Iterator[str | Job]:
+    """As :func:`follow`; a job that is left before its end is cancelled."""
+    with ending_with_its_client(front, submission):
+        yield from follow(front, submission.job, gone)
+
+
+def follow(front: Front, job: Job, gone: Gone, *, replay: bool = False) -> Iterator[str | Job]:
     """The text of a job as it comes, each part once whatever its attempts; last, the job.
 
-    An empty piece says that nothing has come for a while.
+    The parts are those of the job's events, so they are the same whenever they are read; of a job
+    that has ended they are read only for ``replay``, else its text is one. An empty one says that
+    nothing has come for a while.
 
     Raises:
         MillraceError: as :func:`results_of`; StreamDivergedError where a second attempt gave
             other text than the first.
     """
-    job, transcript = submission.job, Transcript(submission.job.id)
-    with (
-        ending_with_its_client(front, submission),
-        front.hub.subscribe(job.id, FROM_START) as reader,
-    ):
-        while not job.finished:
+    transcript, told = Transcript(job.id), job.finished and not replay
+    with front.hub.subscribe(job.id, FROM_START) as reader:
+        while not told:
             _require_client(front, gone)
             try:
                 events = reader.take(LOOK_S)
-                new = "".join(
-                    transcript.add(event.data.get("offset") or 0, event.data["text"])
-                    for event in events
-                    if event.kind == "token"
-                )
-                yield new
+                for event in events:
+                    if event.kind == "token":
+                        new = transcript.add(event.data.get("offset") or 0, event.data["text"])
+                        if new:
+                            yield new
+                if not events:
+                    yield ""
                 if not events or events[-1].kind == "done":
                     job = front.store.get(job.id)
+                    told = job.finished
             except errors.StoreReplacedError:
                 raise
             except StoreUnavailableError:
                 front.hub.closing.wait(_PAUSE_S)
-    yield transcript.complete(completed(job).output["text"])
+    rest = transcript.complete(completed(job).output["text"])
+    if rest:
+        yield rest
     yield job
 
 

@@ -1,6 +1,6 @@
 """Fields that several OpenAI calls take, and what they mean to a job."""
 
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     Discriminator,
@@ -13,8 +13,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
+from producer import request_schemas
 from producer.request_schemas import MAX_SEED, WHOLE, Body, StopText, kind_of_input
-from producer.request_schemas import JsonSchema as SchemaOfAnswer
 
 MOST_TOKENS = 131_072
 #: Answers that one call may ask for; each is a job.
@@ -54,7 +54,7 @@ class JsonSchema(Body):
 
     name: Annotated[str, Field(max_length=64)] | None = None
     description: str | None = None
-    schema_: Annotated[SchemaOfAnswer, Field(alias="schema")]
+    schema_: Annotated[request_schemas.JsonSchema, Field(alias="schema")]
     strict: Ignored = None
 
 
@@ -94,24 +94,21 @@ class ResponseFormat(Body):
         return {"type": "object"} if self.type == "json_object" else None
 
 
-class Sampling(Protocol):
-    """What chats and completions have in common."""
-
-    temperature: float | None
-    top_p: float | None
-    seed: int | None
-    stop: str | list[str] | None
-
-
-def sampling(asked: Sampling, number: int) -> dict[str, Any]:
+def sampling(
+    *,
+    temperature: float | None,
+    top_p: float | None,
+    seed: int | None = None,
+    stop: str | list[str] | None = None,
+    number: int = 0,
+) -> dict[str, Any]:
     """The native parameters of the ``number``-th answer; with a seed, each has one of its own."""
-    greedy = asked.top_p == 0  # the smallest set of tokens is the best one
-    temperature = 1.0 if asked.temperature is None else asked.temperature
+    greedy = top_p == 0  # the smallest set of tokens is the best one
     return {
-        "temperature": 0.0 if greedy else temperature,
-        "top_p": asked.top_p or 1.0,
-        "seed": None if asked.seed is None else (asked.seed + number) & MAX_SEED,
-        "stop": [asked.stop] if isinstance(asked.stop, str) else asked.stop or [],
+        "temperature": 0.0 if greedy else 1.0 if temperature is None else temperature,
+        "top_p": top_p or 1.0,
+        "seed": None if seed is None else (seed + number) & MAX_SEED,
+        "stop": [stop] if isinstance(stop, str) else stop or [],
     }
 
 

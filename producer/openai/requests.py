@@ -116,7 +116,7 @@ class ChatRequest(Body):
                     self.max_completion_tokens or self.max_tokens or MOST_TOKENS, MOST_TOKENS
                 ),
                 json_schema=schema,
-                **sampling(self, number),
+                **self._sampling(number),
             )
             found.append(
                 GenerateRequest(
@@ -128,6 +128,15 @@ class ChatRequest(Body):
                 )
             )
         return found
+
+    def _sampling(self, number: int) -> dict[str, Any]:
+        return sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=self.stop,
+            number=number,
+        )
 
     @property
     def wants_usage(self) -> bool:
@@ -180,12 +189,21 @@ class CompletionRequest(Body):
                 input=prompt,
                 template=False,
                 parameters=GenerateParameters(
-                    max_tokens=min(self.max_tokens or 16, MOST_TOKENS), **sampling(self, number)
+                    max_tokens=min(self.max_tokens or 16, MOST_TOKENS), **self._sampling(number)
                 ),
             )
             for prompt in self.prompts
             for number in range(self.n or 1)
         ]
+
+    def _sampling(self, number: int) -> dict[str, Any]:
+        return sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=self.stop,
+            number=number,
+        )
 
     @property
     def wants_usage(self) -> bool:

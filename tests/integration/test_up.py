@@ -55,7 +55,7 @@ def test_the_demo_answers_one_prompt_and_leaves_nothing(up: Start) -> None:
     events = [json.loads(line) for line in each.text().splitlines()]
     ready = [event["name"] for event in events if event["event"] == "ready"]
     assert ready[0] == "valkey"
-    assert sorted(ready) == ["flower", "front", "valkey", "worker-1"]
+    assert sorted(ready) == ["feeder", "flower", "front", "valkey", "worker-1"]
     streamed = "".join(event["detail"] for event in events if event["event"] == "text")
     (answer,) = [event for event in events if event["event"] == "answer"]
     assert streamed == answer["answer"]

@@ -60,7 +60,7 @@ def embedding_request(
         InvalidRequestError: a token is none of the model's.
     """
     found = []
-    for index, text in enumerate(stored_input.get("texts") or stored_input["tokens"]):
+    for index, text in enumerate(stored_input["tokens" if "tokens" in stored_input else "texts"]):
         if isinstance(text, str):
             _require_text([text], f"text {index}")
             tokens = tokenizer.encode(text)

@@ -75,3 +75,29 @@ def test_it_knows_the_errors(client: OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as wrong:
         client.chat.completions.create(model="tiny", messages=HELLO, logprobs=True)
     assert (wrong.value.param, wrong.value.type) == ("logprobs", "invalid_request_error")
+
+
+def test_it_continues_a_text(client: OpenAI) -> None:
+    answer = client.completions.create(model="tiny", prompt=["a", "b"], n=2)
+    assert [each.text for each in answer.choices] == ["Paris."] * 4
+
+
+def test_it_asks_in_the_background_and_reads_the_stream_again(client: OpenAI) -> None:
+    begun = client.responses.create(model="tiny", input="hello", background=True)
+    stream = client.responses.retrieve(begun.id, stream=True, starting_after=2)
+    found = list(stream)
+
+    assert found[0].sequence_number == 3
+    assert found[-1].type == "response.completed"
+    assert client.responses.retrieve(begun.id).output_text == "Paris."
+    client.responses.delete(begun.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(begun.id)
+
+
+def test_it_streams_a_response(client: OpenAI) -> None:
+    with client.responses.stream(model="tiny", input="hello") as stream:
+        text = "".join(
+            event.delta for event in stream if event.type == "response.output_text.delta"
+        )
+        assert stream.get_final_response().output_text == text == "Paris."
