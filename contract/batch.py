@@ -50,7 +50,10 @@ class LineError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewBatch:
-    """What a producer asks the store to record. ``body_sha256`` is that of the request."""
+    """What a producer asks the store to record. ``body_sha256`` is that of the request.
+
+    ``output_ttl_s`` is how long its results are kept, None: as long as the batch.
+    """
 
     id: str
     endpoint: str
@@ -58,6 +61,7 @@ class NewBatch:
     window: str
     window_s: float
     body_sha256: str
+    output_ttl_s: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -87,6 +91,7 @@ class Batch:
     output_file: str | None = None
     error_file: str | None = None
     usage: Mapping[str, int] = field(default_factory=dict)
+    output_ttl_s: float | None = None
 
     @property
     def ended(self) -> bool:

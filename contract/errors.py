@@ -21,7 +21,6 @@ class MillraceError(Exception):
         self.detail = detail
 
 
-# --- settings and environment -------------------------------------------------------------
 class SettingsError(MillraceError):
     """One or more settings are wrong; the detail names each."""
 
@@ -34,7 +33,6 @@ class MissingDependencyError(MillraceError):
     code = "missing_dependency"
 
 
-# --- requests -----------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldError:
     """One wrong place in a request: a JSON pointer (RFC 6901) and what is wrong there."""
@@ -89,7 +87,6 @@ class AuthenticationError(MillraceError):
     code = "authentication_failed"
 
 
-# --- jobs ---------------------------------------------------------------------------------
 class UnknownJobError(MillraceError):
     """No job has this id."""
 
@@ -170,7 +167,6 @@ class DeadlineExceededError(MillraceError):
     code = "deadline_exceeded"
 
 
-# --- files and batches --------------------------------------------------------------------
 class UnknownFileError(MillraceError):
     """No file has this id."""
 
@@ -202,7 +198,6 @@ class StorageUnavailableError(MillraceError):
     retryable = True
 
 
-# --- models -------------------------------------------------------------------------------
 class UnknownModelError(MillraceError):
     """No model has this name, version or alias; the detail lists the known ones."""
 
@@ -233,7 +228,6 @@ class ModelInUseError(MillraceError):
     code = "model_in_use"
 
 
-# --- engine -------------------------------------------------------------------------------
 class EngineError(MillraceError):
     """The engine could not run a request; another attempt may."""
 
@@ -265,7 +259,6 @@ class UnfitWorkerError(MillraceError):
     code = "unfit_worker"
 
 
-# --- seen by a client ---------------------------------------------------------------------
 class ServerUnreachableError(MillraceError):
     """No Millrace answers at the address; the detail says how to start one or name another."""
 

@@ -40,6 +40,7 @@ class BatchStore:
         row = self._connection.run(
             "create_batch", new.id, new.endpoint, new.input_file, new.window,
             int(new.window_s * 1000), json.dumps(dict(new.metadata)), new.body_sha256,
+            new.output_ttl_s,
         )  # fmt: skip
         made = _batch(new.id, fields_of(row))
         if made.body_sha256 != new.body_sha256:
@@ -165,4 +166,5 @@ def _batch(batch_id: str, fields: dict[str, str]) -> Batch:
         output_file=fields.get("output_file"),
         error_file=fields.get("error_file"),
         usage=json.loads(fields.get("usage", "{}")),
+        output_ttl_s=float(ttl_s) if (ttl_s := fields.get("output_ttl_s")) else None,
     )

@@ -171,7 +171,7 @@ class BatchRun:
                 name=f"{self.id}_{kind}.jsonl",
                 purpose="batch_output",
                 size=size,
-                ttl_s=self._parts.file_ttl_s,
+                ttl_s=self._batch.output_ttl_s or self._parts.file_ttl_s,
             )
         tally = self._results.tally
         end = BatchState.EXPIRED if tally.not_run else BatchState.COMPLETED

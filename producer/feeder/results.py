@@ -16,6 +16,8 @@ SEGMENT_S = 10.0
 LINES_AT_ONCE = 200
 
 OUTPUT, ERRORS = "output", "errors"
+#: What responses call the tokens that other calls count.
+_SAME = {"input_tokens": "prompt_tokens", "output_tokens": "completion_tokens"}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,9 +45,11 @@ class Tally:
             return
         self.completed += 1
         usage = response["body"].get("usage") or {}
-        for name, tokens in {**usage, **usage.get("prompt_tokens_details", {})}.items():
+        details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details") or {}
+        for name, tokens in {**usage, **details}.items():
             if isinstance(tokens, int):
-                self.usage[name] = self.usage.get(name, 0) + tokens
+                same = _SAME.get(name, name)
+                self.usage[same] = self.usage.get(same, 0) + tokens
 
 
 class Results:

@@ -1,16 +1,22 @@
 """What the calls for batches take and send."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from contract.batch import Batch, BatchState
 from producer.openai.endpoints import ENDPOINTS
-from producer.openai.fields import Only
-from producer.request_schemas import WINDOW, Body, MetadataKey, MetadataValue, Number, Query
+from producer.request_schemas import WHOLE, WINDOW, Body, MetadataKey, MetadataValue, Number, Query
 from producer.response_schemas import Sent
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class OutputExpiry(Body):
+    """When the results are deleted."""
+
+    anchor: Literal["created_at"]
+    seconds: Annotated[int, Field(ge=3600, le=2_592_000), WHOLE]
 
 
 class CreateBatch(Body):
@@ -22,7 +28,12 @@ class CreateBatch(Body):
         description="`24h`; other times in s, m, h or d, up to `30d`, are taken too."
     )
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
-    output_expires_after: Annotated[Any, Only()] = None
+    output_expires_after: OutputExpiry | None = None
+
+    @property
+    def output_ttl_s(self) -> float | None:
+        """Seconds that the results are kept, if that is said."""
+        return None if self.output_expires_after is None else self.output_expires_after.seconds
 
     @property
     def window_s(self) -> float:

@@ -60,6 +60,7 @@ def add_batches(api: Api, front: Front) -> None:
                 window_s=body.window_s,
                 body_sha256=hashlib.sha256(canonical.encode()).hexdigest(),
                 metadata=body.metadata or {},
+                output_ttl_s=body.output_ttl_s,
             )
         )
         return Answer(body=batch_object(batch))

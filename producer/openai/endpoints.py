@@ -4,9 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from contract.errors import FieldError, InvalidRequestError
 from contract.job import Job
 from producer.openai.answers import chat_completion, completion, embedding_list
 from producer.openai.requests import ChatRequest, CompletionRequest, EmbeddingsRequest
+from producer.openai.response_answers import response_object
+from producer.openai.response_requests import ResponseRequest
 from producer.request_schemas import Body, EmbedRequest, GenerateRequest
 from producer.response_schemas import Sent
 
@@ -24,6 +27,15 @@ class Endpoint:
     native: Callable[[Any], Sequence[GenerateRequest | EmbedRequest]]
     answer: Callable[[Sequence[Job], Any], Sent]
     input_name: str
+
+
+def _lone_response(body: ResponseRequest) -> Sequence[GenerateRequest]:
+    """Of a line of a batch, which has no conversation before it. Raises InvalidRequestError."""
+    for name in ("previous_response_id", "background"):
+        if getattr(body, name):
+            wrong = FieldError(pointer=f"/{name}", detail="is not for the lines of a batch")
+            raise InvalidRequestError(f"body: /{name} {wrong.detail}", [wrong])
+    return [body.generation([])]
 
 
 CHAT = Endpoint(
@@ -51,4 +63,15 @@ EMBEDDINGS = Endpoint(
     input_name="input",
 )
 
-ENDPOINTS: Mapping[str, Endpoint] = {each.path: each for each in (CHAT, COMPLETIONS, EMBEDDINGS)}
+RESPONSES = Endpoint(
+    path="/v1/responses",
+    task="generate",
+    body=ResponseRequest,
+    native=_lone_response,
+    answer=lambda jobs, body: response_object(jobs[0], body.asked([])),
+    input_name="input",
+)
+
+ENDPOINTS: Mapping[str, Endpoint] = {
+    each.path: each for each in (CHAT, COMPLETIONS, EMBEDDINGS, RESPONSES)
+}

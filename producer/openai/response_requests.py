@@ -155,6 +155,23 @@ class ResponseRequest(Body):
             return wanted.schema_
         return {"type": "object"} if wanted and wanted.type == "json_object" else None
 
+    def asked(self, before: Sequence[Mapping[str, str]]) -> Mapping[str, Any]:
+        """What is kept of the request, and shown of it."""
+        form: Any = {"type": "text"}
+        if self.text and self.text.format:
+            form = self.text.format.model_dump(by_alias=True, exclude_none=True)
+        return {
+            "background": bool(self.background),
+            "instructions": self.instructions,
+            "max_output_tokens": self.max_output_tokens,
+            "previous_response_id": self.previous_response_id,
+            "store": self.kept,
+            "temperature": 1.0 if self.temperature is None else self.temperature,
+            "text": {"format": form},
+            "top_p": 1.0 if self.top_p is None else self.top_p,
+            "messages": [*before, *(each.model_dump() for each in self.messages)],
+        }
+
     @property
     def kept(self) -> bool:
         """Whether the response can be read later."""
@@ -178,7 +195,10 @@ class ResponseQuery(Query):
     starting_after: Annotated[int, Field(ge=0, le=2**31), Number] | None = Field(
         default=None, description="Of a stream, the events behind this number."
     )
-    include_obfuscation: str | None = None
+    include_obfuscation: str | None = Field(default=None, description="Of no effect here.")
+    include: str | None = Field(
+        default=None, alias="include[]", description="Of no effect here: there is nothing to add."
+    )
 
 
 class InputItemsQuery(Query):

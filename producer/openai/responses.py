@@ -76,7 +76,7 @@ def add_responses(api: Api, front: Front) -> None:
         before = _conversation(front, body.previous_response_id)
         native = body.generation(before)
         submission = submit_one(front, native, raw=raw, idempotency_key=headers.idempotency_key)
-        job, asked = submission.job, _asked(body, before)
+        job, asked = submission.job, body.asked(before)
         gone = client_of(request.environ)
         if body.kept:
             with ending_with_its_client(front, submission):
@@ -112,8 +112,6 @@ def add_responses(api: Api, front: Front) -> None:
         """Read a response, or follow it from behind an event."""
         job, asked = _find(front, response_id)
         if query.stream != "true":
-            if query.starting_after is not None:
-                raise _wrong("/query/starting_after", "is for a stream")
             return Answer(body=response_object(job, asked))
         if request.method == "HEAD":
             return Response(content_type=EVENT_STREAM)
@@ -200,25 +198,6 @@ def _conversation(front: Front, previous: str | None) -> list[Mapping[str, str]]
         raise _wrong("/previous_response_id", f"is {job.state}: it has no answer to go on from")
     answer = {"role": "assistant", "content": job.output["text"]}
     return [*asked["messages"], answer]
-
-
-def _asked(body: ResponseRequest, before: list[Mapping[str, str]]) -> Mapping[str, Any]:
-    """What is kept of a request."""
-    wanted = body.text.format if body.text else None
-    form: Any = {"type": "text"}
-    if wanted is not None:
-        form = wanted.model_dump(by_alias=True, exclude_none=True)
-    return {
-        "background": bool(body.background),
-        "instructions": body.instructions,
-        "max_output_tokens": body.max_output_tokens,
-        "previous_response_id": body.previous_response_id,
-        "store": body.kept,
-        "temperature": 1.0 if body.temperature is None else body.temperature,
-        "text": {"format": form},
-        "top_p": 1.0 if body.top_p is None else body.top_p,
-        "messages": [*before, *(each.model_dump() for each in body.messages)],
-    }
 
 
 def _stream(job: Job, asked: Mapping[str, Any], pieces: Any, after: int = -1) -> Response:

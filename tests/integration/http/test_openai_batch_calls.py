@@ -36,7 +36,10 @@ def test_a_file_that_is_no_batch_fails_with_the_lines_that_are_wrong(
         ({"endpoint": "/v1/nothing"}, "endpoint"),
         ({"completion_window": "soon"}, "completion_window"),
         ({"completion_window": "31d"}, "completion_window"),
-        ({"output_expires_after": {"anchor": "created_at"}}, "output_expires_after"),
+        (
+            {"output_expires_after": {"anchor": "created_at", "seconds": 1}},
+            "output_expires_after.seconds",
+        ),
         ({"metadata": {"a": 1}}, "metadata.a"),
     ],
 )

@@ -115,6 +115,29 @@ def test_embeddings_can_be_asked_for_in_a_batch(
     assert [type(each["embedding"]) for each in body["data"]] == [str, str]
 
 
+def test_responses_can_be_asked_for_in_a_batch_whose_output_expires(
+    client: FlaskClient, settings: Settings, serving: None
+) -> None:
+    lines = [
+        {"custom_id": name, "method": "POST", "url": "/v1/responses",
+         "body": {"model": "tiny", "input": name, **more}}
+        for name, more in (("good", {}), ("odd", {"previous_response_id": "resp_x"}))
+    ]  # fmt: skip
+    expiry = {"anchor": "created_at", "seconds": 3600}
+    batch = start(client, jsonl(*lines), endpoint="/v1/responses", output_expires_after=expiry)
+    with feeding(settings):
+        done = ended(client, batch["id"], "completed")
+
+    assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    body = lines_of(client, done["output_file_id"])["good"]["response"]["body"]
+    assert body["output"][0]["content"][0]["text"] == "Paris."
+    wrong = lines_of(client, done["error_file_id"])["odd"]["response"]["body"]
+    assert wrong["error"]["param"] == "previous_response_id"
+    file = client.get(f"/v1/files/{done['output_file_id']}").get_json()
+    assert file["expires_at"] - file["created_at"] == 3600
+    assert done["usage"]["total_tokens"] == USAGE["total_tokens"]
+
+
 def test_a_batch_waits_behind_everyone_and_fills_no_queue(
     client: FlaskClient, front: LocalFront, settings: Settings, worker: HandWorker
 ) -> None:

@@ -1,0 +1,1 @@
+"""The official client's own tests, run against a front that knows the names they use."""
