@@ -167,8 +167,8 @@ class Settings:
     files_url: str = _setting(
         _text,
         "",
-        "where uploaded files and the results of batches are kept: a folder, or an address that"
-        " fsspec knows, such as s3://BUCKET/FOLDER",
+        "where uploaded files and the results of batches are kept: a folder that fronts and feeders"
+        " share, or an address of a file system that fsspec reaches without an event loop",
         shown="{DATA_DIR}/files",
     )
     max_file_bytes: int = _setting(

@@ -1,5 +1,7 @@
 """The Flask application, from its collaborators."""
 
+import os
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -42,8 +44,12 @@ def create_app(
     hints: HintPublisher,
     counter: CountsTokens,
     hub: EventHub,
+    sync: Callable[[int], None] = os.fsync,
 ) -> Flask:
-    """A WSGI application that serves the native API. It starts nothing by itself."""
+    """A WSGI application that serves both APIs. It starts nothing by itself.
+
+    ``sync`` is what makes uploads safe on disk (``producer.storage``).
+    """
     app = Flask("producer", static_folder=None)
     # Twice the same slash, or one too many at the end, is another path: 404 and no redirect.
     app.url_map.merge_slashes = False
@@ -60,7 +66,7 @@ def create_app(
         hub=hub,
         files=FileStore(store.connection),
         batches=BatchStore(store.connection, lease_s=settings.lease_s),
-        storage=FileStorage(settings.files_url),
+        storage=FileStorage(settings.files_url, sync=sync),
         responses=ResponseStore(store.connection, ttl_s=settings.result_ttl_s),
     )
     api = Api(app, max_body_bytes=settings.max_body_bytes)

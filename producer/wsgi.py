@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flask import Flask
+from gevent import get_hub
 
 from contract.queues import HintPublisher
 from contract.reaper import Reaper
@@ -39,6 +40,11 @@ class Process:
         self.reaper.stop()
 
 
+def _sync_in_a_thread(descriptor: int) -> None:
+    """As os.fsync, which would hold up every other request of the process for as long."""
+    get_hub().threadpool.apply(os.fsync, (descriptor,))
+
+
 def open_process(
     make_hints: Callable[[Settings], HintPublisher] = HintPublisher,
     connect: Callable[[Settings], JobStore] = JobStore.connect,
@@ -56,6 +62,7 @@ def open_process(
         hints=hints,
         counter=counter,
         hub=hub,
+        sync=_sync_in_a_thread,
     )
     reaper = Reaper(ReapStore(store.connection, settings), hints)
     reaper.start()

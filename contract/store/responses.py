@@ -37,6 +37,12 @@ class ResponseStore:
         found: dict[str, Any] = json.loads(text)
         return found
 
+    def ended(self, response_id: str) -> None:
+        """Keep a request no longer than the record of its job, which has ended."""
+        with translated():
+            left_s = self._ttl_s - _WAIT_S
+            self._connection.redis.expire(keys.RESPONSE(response_id), left_s, lt=True)
+
     def drop(self, response_id: str) -> None:
         """Forget a request, if it is there."""
         with translated():

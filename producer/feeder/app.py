@@ -35,27 +35,22 @@ class _Uncounted:
         return TokenCount()
 
 
-def make_feeder(settings: Settings) -> Feeder:
-    """A feeder as ``settings`` say. Raises MissingDependencyError."""
+def make_parts(settings: Settings) -> Parts:
+    """What a feeder works with. Raises MissingDependencyError, SettingsError."""
     store = JobStore.connect(settings)
-    batches = BatchStore(store.connection, lease_s=settings.lease_s)
-    files = FileStore(store.connection)
-    storage = FileStorage(settings.files_url)
     catalog = Catalog(ModelStore(settings.models_dir))
-    admission = Admission(
-        catalog=catalog, store=store, hints=HintPublisher(settings), counter=_Uncounted()
-    )
-    parts = Parts(
+    return Parts(
         store=store,
-        batches=batches,
-        files=files,
-        storage=storage,
+        batches=BatchStore(store.connection, lease_s=settings.lease_s),
+        files=FileStore(store.connection),
+        storage=FileStorage(settings.files_url),
         catalog=catalog,
-        admission=admission,
+        admission=Admission(
+            catalog=catalog, store=store, hints=HintPublisher(settings), counter=_Uncounted()
+        ),
         max_line_bytes=settings.max_body_bytes,
         file_ttl_s=settings.file_ttl_s,
     )
-    return Feeder(parts, Sweeper(files, batches, storage, file_ttl_s=settings.file_ttl_s))
 
 
 def main() -> int:
@@ -66,7 +61,8 @@ def main() -> int:
     try:
         settings = Settings.from_mapping(os.environ)
         configure_logs(settings.log_level, settings.log_format)
-        feeder = make_feeder(settings)
+        parts = make_parts(settings)
+        feeder = Feeder(parts, Sweeper(parts))
         gc.freeze()
         _log.info("feeder.ready", pid=os.getpid())
         feeder.run(stopping)

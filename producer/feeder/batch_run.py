@@ -8,12 +8,13 @@ from typing import Any
 
 import structlog
 
-from contract.batch import BatchState, LeasedBatch, LineError
-from contract.errors import InvalidRequestError, MillraceError, UnknownFileError
+from contract.batch import ENDED, BatchState, LeasedBatch, LineError
+from contract.errors import InvalidRequestError, MillraceError
 from contract.store import BatchStore, FileStore, JobStore
 from producer.admission import Admission
 from producer.catalog import Catalog
-from producer.feeder.lines import FileCheck, Line, read_line
+from producer.feeder.input_file import InputFile
+from producer.feeder.lines import FileCheck, Line
 from producer.feeder.outcomes import line_key, not_run, refused
 from producer.feeder.results import ERRORS, LINES_AT_ONCE, OUTPUT, Results
 from producer.feeder.window import Fed, Window
@@ -26,6 +27,9 @@ PRIORITY = 9
 #: An attempt that ends without a word is a feeder's death; so many in a row are the batch's fault.
 MOST_FAILURES = 5
 _TELL_S = 1.0
+_FEEDER_FAILED = LineError(
+    code="feeder_failed", message="the feeder failed on this batch again and again"
+)
 
 _log = structlog.get_logger()
 
@@ -62,6 +66,7 @@ class BatchRun:
         self._window = Window(parts.store, self._endpoint, parts.clock_s)
         self._results = Results(parts.storage, leased.batch.id, leased.attempt, parts.clock_s)
         self._collected: list[str] = []
+        self._input = InputFile(leased.batch.input_file, parts.files, parts.storage)
         self._began_s = self._told_s = parts.clock_s()
         self._steps = self._live()
 
@@ -97,23 +102,25 @@ class BatchRun:
         self._parts.batches.leave(self.leased, pause_s=pause_s)
 
     def _live(self) -> Iterator[bool]:
-        try:
-            if self.leased.failures >= MOST_FAILURES:
-                self._fail("feeder_failed", "the feeder failed on this batch again and again")
-            if self._state is BatchState.VALIDATING:
-                yield from self._validate()
-            if self._state in (BatchState.IN_PROGRESS, BatchState.CANCELLING) and self.model:
-                yield from self._feed()
-            if self._state is not BatchState.FAILED:
-                yield from self._finish()
-        except UnknownFileError:
-            self._fail("input_file_missing", f"the file {self._batch.input_file} was deleted")
+        failures = self.leased.failures
+        if failures >= 2 * MOST_FAILURES:
+            self._fail(
+                _FEEDER_FAILED
+            )  # to make files of its results has failed again and again too
+        elif failures >= MOST_FAILURES:
+            yield from self._finish(_FEEDER_FAILED)
+        elif self._state is BatchState.VALIDATING:
+            yield from self._validate()
+        if self._state in (BatchState.IN_PROGRESS, BatchState.CANCELLING) and self.model:
+            yield from self._feed()
+        if self._state not in ENDED:
+            yield from self._finish(self._input.broken)
         _log.info("batch.ended", batch=self.id, state=self._state)
 
     def _validate(self) -> Iterator[bool]:
         parts = self._parts
         check = FileCheck(self._endpoint, parts.catalog, max_line_bytes=parts.max_line_bytes)
-        for number, raw in enumerate(self._raw_lines()):
+        for number, raw in enumerate(self._input.raw()):
             if check.full or self._state is BatchState.CANCELLING:
                 break
             check.add(raw)
@@ -121,6 +128,9 @@ class BatchRun:
                 yield True
         check.end()
         if self._state is BatchState.CANCELLING:
+            return
+        if self._input.broken is not None:
+            self._fail(self._input.broken)
             return
         if check.errors:
             self._advance(BatchState.FAILED, errors=check.errors)
@@ -135,17 +145,16 @@ class BatchRun:
                 yield True
             else:
                 done.add(custom_id)
-        lines = self._lines(done)
+        lines = self._input.lines(done)
         more = True
         while more or len(self._window):
-            before = (len(self._window), self._results.tally.all)
+            before = (len(self._window), self._results.tally.all, self._input.passed)
             if self._ending is BatchState.COMPLETED:
                 more = more and self._take(lines)
                 for result in self._window.submit(self._left_s):
                     self._results.add(result)
-            elif more:
-                more = self._leave_out(lines)
-            if self._ending is not BatchState.COMPLETED:
+            else:
+                more = more and self._leave_out(lines)
                 for result in self._window.withdraw(self._ending):
                     self._results.add(result)
             for job_id, result in self._window.collect():
@@ -154,10 +163,11 @@ class BatchRun:
             if self._results.due:
                 self._keep()
             self._tell()
-            yield before != (len(self._window), self._results.tally.all)
+            yield before != (len(self._window), self._results.tally.all, self._input.passed)
         self._keep()
 
-    def _finish(self) -> Iterator[bool]:
+    def _finish(self, broken: LineError | None) -> Iterator[bool]:
+        """Make files of what there is; a batch that is ``broken`` ends as failed."""
         if self._state is BatchState.IN_PROGRESS:
             self._advance(BatchState.FINALIZING)
         names = {kind: "file-" + line_key(self.id, f"/{kind}") for kind in (OUTPUT, ERRORS)}
@@ -175,8 +185,13 @@ class BatchRun:
             )
         tally = self._results.tally
         end = BatchState.EXPIRED if tally.not_run else BatchState.COMPLETED
+        if broken is not None:
+            end = BatchState.FAILED
+        elif self._state is BatchState.CANCELLING:
+            end = BatchState.CANCELLED
         self._advance(
-            BatchState.CANCELLED if self._state is BatchState.CANCELLING else end,
+            end,
+            errors=[] if broken is None else [broken],
             output_file=names[OUTPUT] if OUTPUT in sizes else None,
             error_file=names[ERRORS] if ERRORS in sizes else None,
             completed=tally.completed,
@@ -197,34 +212,39 @@ class BatchRun:
         passed_s = self._parts.clock_s() - self._began_s
         return (self._batch.deadline_ms - self.leased.now_ms) / 1000 - passed_s
 
-    def _raw_lines(self) -> Iterator[bytes]:
-        self._parts.files.get(self._batch.input_file)
-        try:
-            yield from self._parts.storage.lines(f"files/{self._batch.input_file}")
-        except FileNotFoundError:
-            raise UnknownFileError("its content is not there") from None
-
-    def _lines(self, done: Collection[str]) -> Iterator[Line]:
-        for number, raw in enumerate(self._raw_lines(), 1):
-            if raw.strip():
-                line, _ = read_line(raw, number, max_bytes=self._parts.max_line_bytes)
-                if line.custom_id not in done:
-                    yield line
-
-    def _take(self, lines: Iterator[Line]) -> bool:
+    def _take(self, lines: Iterator[Line | None]) -> bool:
         """Let lines through until the window is full; whether there may be more."""
-        for _ in range(LINES_AT_ONCE):
-            if len(self._window) >= self.room:
-                return True
-            line = next(lines, None)
-            if line is None:
-                return False
+        while len(self._window) < self.room:
             try:
-                self._window.add(self._prepare(line))
-            except MillraceError as error:
-                key = line_key(self.id, line.custom_id)
-                self._results.add(refused(line.custom_id, key, error))
+                line = next(lines)
+            except StopIteration:
+                return False
+            if line is None:
+                break
+            fed = self._prepared(line)
+            if fed is not None:
+                self._window.add(fed)
         return True
+
+    def _leave_out(self, lines: Iterator[Line | None]) -> bool:
+        """Say of some lines that they were not run; whether there may be more.
+
+        Those that an earlier attempt let through are under way, or have ended.
+        """
+        left = list(islice(lines, LINES_AT_ONCE))
+        fed = [each for line in left if line is not None and (each := self._prepared(line))]
+        for each in self._window.adopt(fed):
+            self._results.add(not_run(each.custom_id, each.key, self._ending))
+        return bool(left)
+
+    def _prepared(self, line: Line) -> Fed | None:
+        """The job of a line; None for one that is refused, which is its result."""
+        try:
+            return self._prepare(line)
+        except MillraceError as error:
+            key = line_key(self.id, line.custom_id)
+            self._results.add(refused(line.custom_id, key, error))
+            return None
 
     def _prepare(self, line: Line) -> Fed:
         """The job of a line. Raises what its call alone would be refused with."""
@@ -244,14 +264,6 @@ class BatchRun:
         )
         return Fed(custom_id=line.custom_id, body=body, new=new)
 
-    def _leave_out(self, lines: Iterator[Line]) -> bool:
-        """Say of some lines that they were not run; whether there may be more."""
-        left = list(islice(lines, LINES_AT_ONCE))
-        for line in left:
-            key = line_key(self.id, line.custom_id)
-            self._results.add(not_run(line.custom_id, key, self._ending))
-        return bool(left)
-
     def _keep(self) -> None:
         """Write the results that have come; then Redis need not hold them any more."""
         self._results.write()
@@ -266,8 +278,8 @@ class BatchRun:
             tally = self._results.tally
             self._advance(None, completed=tally.completed, failed=tally.failed)
 
-    def _fail(self, code: str, message: str) -> None:
-        self._advance(BatchState.FAILED, errors=[LineError(code=code, message=message)])
+    def _fail(self, error: LineError) -> None:
+        self._advance(BatchState.FAILED, errors=[error])
 
     def _advance(self, state: BatchState | None, **fields: Any) -> None:
         before = self._state

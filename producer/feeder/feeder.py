@@ -25,6 +25,8 @@ JOBS_PER_SLOT = 1.5
 LEAST_ROOM = 4
 #: How many are let through while nobody serves the model.
 UNSERVED_ROOM = 16
+#: When there are more batches than one feeder takes, one that nobody serves steps back for so long.
+UNSERVED_PAUSE_S = 60.0
 _WAIT_S = 0.25
 
 _log = structlog.get_logger()
@@ -56,11 +58,12 @@ class Feeder:
 
     def turn(self) -> bool:
         """A step of each batch; whether something moved."""
-        if self._parts.clock_s() - self._looked_s >= LOOK_S:
-            self._looked_s = self._parts.clock_s()
-            self._look()
         moved = False
+        self._look()
         for run in list(self._runs.values()):
+            self._look()  # steps are short, but there may be many
+            if run.id not in self._runs:
+                continue
             try:
                 step = run.step()
             except LeaseLostError as error:
@@ -69,6 +72,11 @@ class Feeder:
             except MillraceError as error:
                 _log.warning("batch.paused", batch=run.id, code=error.code, error=error.detail)
                 self._drop(run, pause_s=PAUSE_S)
+            except Exception:  # noqa: BLE001
+                # A bug of ours, which must not cost the other batches their feeder. The lease is
+                # left to run out, which counts against this batch alone.
+                _log.exception("batch.crashed", batch=run.id)
+                del self._runs[run.id]
             else:
                 if step is None:
                     del self._runs[run.id]
@@ -76,6 +84,10 @@ class Feeder:
         return moved
 
     def _look(self) -> None:
+        """What is due once a second, if it is."""
+        if self._parts.clock_s() - self._looked_s < LOOK_S:
+            return
+        self._looked_s = self._parts.clock_s()
         try:
             self._keep()
             self._take()
@@ -108,11 +120,13 @@ class Feeder:
             return
         slots = {f"{q.model}:{q.model_version}": q.slots for q in self._parts.store.queues()}
         others = max(self._open / len(self._runs), 1.0)
-        for run in self._runs.values():
+        for run in list(self._runs.values()):
             sharing = others * sum(each.model == run.model for each in self._runs.values())
             served = slots.get(run.model or "", 0)
             fair = math.ceil(served * JOBS_PER_SLOT / sharing) if served else UNSERVED_ROOM
             run.room = max(fair, LEAST_ROOM)
+            if not served and run.model and len(self._runs) >= MOST_BATCHES:
+                self._drop(run, pause_s=UNSERVED_PAUSE_S)  # others may be able to go on
 
     def _wait(self, stopping: threading.Event) -> None:
         """Until a job has ended, or for a moment."""

@@ -11,7 +11,7 @@ from contract.errors import InvalidRequestError, UnknownModelError
 from producer.catalog import Catalog
 from producer.openai.endpoints import Endpoint
 from producer.parsing import parse_body, parse_json
-from producer.request_schemas import Body, ModelName
+from producer.request_schemas import MOST_NESTING, Body, ModelName, nesting
 
 MOST_LINES = 50_000
 #: Wrong lines that one answer names.
@@ -46,6 +46,8 @@ def read_line(raw: bytes, number: int, *, max_bytes: int) -> tuple[Line, str]:
         value = parse_json(raw)
     except InvalidRequestError as error:
         raise InvalidRequestError(error.detail.replace("the body", "the line")) from None
+    if nesting(value) > MOST_NESTING:
+        raise InvalidRequestError(f"the line is nested more than {MOST_NESTING} deep")
     named = parse_body(_Named, value, what="line")
     return Line(number=number, custom_id=named.custom_id, body=named.body), named.url
 

@@ -7,13 +7,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from contract.errors import StorageUnavailableError
 from producer.storage import FileStorage
 
-#: A segment is written when it has so many results, or its oldest is so old.
+#: A segment is written when it has so many results or bytes, or its oldest is so old.
 SEGMENT_LINES = 256
+SEGMENT_BYTES = 8 << 20
 SEGMENT_S = 10.0
-#: Lines that are taken in one go; about 10 ms.
+#: Lines, or bytes of them, that are taken in one go; some 10 ms.
 LINES_AT_ONCE = 200
+BYTES_AT_ONCE = 1 << 20
 
 OUTPUT, ERRORS = "output", "errors"
 #: What responses call the tokens that other calls count.
@@ -72,6 +75,7 @@ class Results:
         self._clock_s = clock_s
         self._written = 0
         self._waiting: list[tuple[str, bytes]] = []
+        self._bytes = 0
         self._oldest_s = 0.0
         self.tally = Tally()
 
@@ -81,13 +85,13 @@ class Results:
         Counts them.
         """
         seen: set[str] = set()
-        for name in self._storage.below(self._folder):
-            for result in self._read(name):
-                if result["custom_id"] not in seen:
-                    seen.add(result["custom_id"])
-                    self.tally.add(result)
-                    yield result["custom_id"]
-            yield None
+        for _, result in self._read():
+            if result is None:
+                yield None
+            elif result["custom_id"] not in seen:
+                seen.add(result["custom_id"])
+                self.tally.add(result)
+                yield result["custom_id"]
 
     def add(self, result: Mapping[str, Any]) -> None:
         """Keep one result, in memory until the next ``write``."""
@@ -95,7 +99,9 @@ class Results:
             self._oldest_s = self._clock_s()
         response = result["response"]
         kind = OUTPUT if response is not None and response["status_code"] == 200 else ERRORS
-        self._waiting.append((kind, _line(result)))
+        line = _line(result)
+        self._waiting.append((kind, line))
+        self._bytes += len(line)
         self.tally.add(result)
 
     @property
@@ -104,7 +110,7 @@ class Results:
         if not self._waiting:
             return False
         old = self._clock_s() - self._oldest_s >= SEGMENT_S
-        return old or len(self._waiting) >= SEGMENT_LINES
+        return old or len(self._waiting) >= SEGMENT_LINES or self._bytes >= SEGMENT_BYTES
 
     def write(self) -> None:
         """Write what waits. Raises StorageUnavailableError; then all of it still waits."""
@@ -115,9 +121,10 @@ class Results:
             if lines:
                 name = f"{self._folder}/{self._attempt:06}-{self._written:06}.{kind}.jsonl"
                 with self._storage.write(name) as stream:
-                    stream.write(b"".join(lines))
+                    stream.writelines(lines)
         self._written += 1
         self._waiting.clear()
+        self._bytes = 0
 
     def join(self, targets: Mapping[str, str]) -> Iterator[Mapping[str, int]]:
         """Write all output to ``targets[OUTPUT]``, all errors to ``targets[ERRORS]``; count anew.
@@ -130,27 +137,41 @@ class Results:
         seen: set[str] = set()
         with ExitStack() as stack:
             files: dict[str, BinaryIO] = {}
-            for name in self._storage.below(self._folder):
-                kind = name.split(".")[-2]
+            for kind, result in self._read():
                 if kind not in files:
                     files[kind] = stack.enter_context(self._storage.write(targets[kind]))
-                for number, result in enumerate(self._read(name), 1):
-                    if result["custom_id"] not in seen:
-                        seen.add(result["custom_id"])
-                        self.tally.add(result)
-                        line = _line(result)
-                        files[kind].write(line)
-                        sizes[kind] = sizes.get(kind, 0) + len(line)
-                    if number % LINES_AT_ONCE == 0:
-                        yield {}
+                if result is None:
+                    yield {}
+                elif result["custom_id"] not in seen:
+                    seen.add(result["custom_id"])
+                    self.tally.add(result)
+                    line = _line(result)
+                    files[kind].write(line)
+                    sizes[kind] = sizes.get(kind, 0) + len(line)
         yield sizes
 
     def clear(self) -> None:
         """Delete the segments."""
         self._storage.delete(self._folder)
 
-    def _read(self, name: str) -> Iterator[Any]:
-        return map(json.loads, self._storage.lines(name))
+    def _read(self) -> Iterator[tuple[str, Any]]:
+        """The kind and the result of each line; in the place of a result now and then None.
+
+        Raises:
+            StorageUnavailableError: also when a segment goes away: another attempt has joined them.
+        """
+        for name in self._storage.below(self._folder):
+            kind, left_lines, left_bytes = name.split(".")[-2], LINES_AT_ONCE, BYTES_AT_ONCE
+            try:
+                for raw in self._storage.lines(name):
+                    yield kind, json.loads(raw)
+                    left_lines, left_bytes = left_lines - 1, left_bytes - len(raw)
+                    if left_lines <= 0 or left_bytes <= 0:
+                        left_lines, left_bytes = LINES_AT_ONCE, BYTES_AT_ONCE
+                        yield kind, None
+            except FileNotFoundError as error:
+                raise StorageUnavailableError(f"the segment {name} is gone") from error
+            yield kind, None
 
 
 def _line(result: Mapping[str, Any]) -> bytes:

@@ -1,14 +1,12 @@
 """Files and batches whose time is over."""
 
-import time
-from collections.abc import Callable
-
 import structlog
 
-from contract.store import BatchStore, FileStore
-from producer.storage import FileStorage
+from contract.errors import UnknownBatchError
+from producer.feeder.batch_run import Parts
 
 EVERY_S = 60.0
+_DAY_S = 86_400.0
 
 _log = structlog.get_logger()
 
@@ -16,31 +14,31 @@ _log = structlog.get_logger()
 class Sweeper:
     """Removes them, once a minute however often it is called. Several may do so."""
 
-    def __init__(
-        self,
-        files: FileStore,
-        batches: BatchStore,
-        storage: FileStorage,
-        *,
-        file_ttl_s: float,
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._files = files
-        self._batches = batches
-        self._storage = storage
-        self._file_ttl_s = file_ttl_s
-        self._clock_s = clock_s
-        self._due_s = clock_s()
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._due_s = parts.clock_s()
 
     def __call__(self) -> None:
         """Remove what is due. Raises StoreUnavailableError, StorageUnavailableError."""
-        if self._clock_s() < self._due_s:
+        if self._parts.clock_s() < self._due_s:
             return
-        self._due_s = self._clock_s() + EVERY_S
-        expired = self._files.expired()
+        self._due_s = self._parts.clock_s() + EVERY_S
+        expired = self._parts.files.expired()
         for file_id in expired:
-            self._storage.delete(f"files/{file_id}")  # before its record, which finds it again
-            self._files.drop(file_id)
-        dropped = self._batches.drop_old(self._file_ttl_s)
+            self._parts.storage.delete(
+                f"files/{file_id}"
+            )  # before its record, which finds it again
+            self._parts.files.drop(file_id)
+        self._parts.storage.drop_unfinished("files", _DAY_S)
+        for folder in self._parts.storage.below("batches"):
+            if self._is_over(folder.removeprefix("batches/")):
+                self._parts.storage.delete(folder)  # its feeder died before it could
+        dropped = self._parts.batches.drop_old(self._parts.file_ttl_s)
         if expired or dropped:
             _log.info("files.expired", files=len(expired), batches=dropped)
+
+    def _is_over(self, batch_id: str) -> bool:
+        try:
+            return self._parts.batches.get(batch_id).ended
+        except UnknownBatchError:
+            return True

@@ -1,12 +1,12 @@
 """The lines of one batch that are under way: their jobs wait, run, or are yet to be recorded."""
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from contract.batch import BatchState
-from contract.errors import MillraceError
+from contract.errors import JobGoneError, MillraceError
 from contract.job import Job, JobState, NewJob
 from contract.store import SUBMITS_AT_ONCE, JobStore
 from producer.feeder.outcomes import answered, not_run, refused
@@ -45,7 +45,7 @@ class Window:
         self._fed: dict[str, Fed] = {}
         self._told: set[str] = set()
         self._not_before_s = 0.0
-        self._withdrawn = False
+        self._withdrawn: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._owed) + len(self._fed)
@@ -53,6 +53,18 @@ class Window:
     def add(self, fed: Fed) -> None:
         """Let a line through; ``submit`` records its job."""
         self._owed.append(fed)
+
+    def adopt(self, fed: Sequence[Fed]) -> list[Fed]:
+        """Take up those whose jobs an earlier attempt has recorded; the others are returned."""
+        left = []
+        found = self._store.get_many([each.new.id for each in fed])
+        for each, job in zip(fed, found, strict=True):
+            if isinstance(job, MillraceError):
+                left.append(each)
+            else:
+                self._fed[each.new.id] = each
+                self._told.add(each.new.id)
+        return left
 
     def note_ended(self, job_ids: Collection[str] | None) -> None:
         """Jobs that may have ended, None: any; ``collect`` looks at them."""
@@ -75,7 +87,8 @@ class Window:
                     self._fed[fed.new.id] = fed
                     if outcome.job.finished:
                         self._told.add(fed.new.id)
-                elif outcome.retryable:
+                elif outcome.retryable or isinstance(outcome, JobGoneError):
+                    # One that has expired can be recorded anew when it was reaped.
                     self._owed.append(fed)
                     self._not_before_s = self._clock_s() + PAUSE_S
                 else:
@@ -106,15 +119,15 @@ class Window:
         while self._owed:
             fed = self._owed.popleft()
             yield not_run(fed.custom_id, fed.key, end)
-        if self._withdrawn or end is not BatchState.CANCELLED:
+        if end is not BatchState.CANCELLED:
             return  # at the end of its time the store lets every job expire
-        for job in self._jobs():
+        for job in self._jobs(self._fed.keys() - self._withdrawn):
             if job.state is JobState.QUEUED:
                 self._store.cancel(job.id)
-        self._withdrawn = True
+        self._withdrawn |= self._fed.keys()
 
-    def _jobs(self) -> Iterator[Job]:
-        ids = list(self._fed)
+    def _jobs(self, wanted: Collection[str]) -> Iterator[Job]:
+        ids = list(wanted)
         for first in range(0, len(ids), _JOBS_AT_ONCE):
             for job in self._store.get_many(ids[first : first + _JOBS_AT_ONCE]):
                 if isinstance(job, Job):

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, Tag, model_validator
 
+from contract.errors import FieldError, InvalidRequestError
 from producer.openai.fields import (
     BY_KIND,
     MOST_TOKENS,
@@ -26,6 +27,8 @@ from producer.request_schemas import (
     Query,
     Text,
 )
+
+MOST_MESSAGES = 1024
 
 
 class InputText(Body):
@@ -134,7 +137,12 @@ class ResponseRequest(Body):
     def generation(self, before: Sequence[Mapping[str, str]]) -> GenerateRequest:
         """The native request, behind the messages of a conversation."""
         system = [] if self.instructions is None else [_system(self.instructions)]
-        said = [Message.model_validate(each) for each in before]
+        # A model may end at once; no template has a place for an answer without a word.
+        said = [Message.model_validate(each) for each in before if each["content"].strip()]
+        if len(system) + len(said) + len(self.messages) > MOST_MESSAGES:
+            detail = f"must have, with all before it, at most {MOST_MESSAGES} messages"
+            wrong = FieldError(pointer="/input", detail=detail)
+            raise InvalidRequestError("the conversation has too many messages", [wrong])
         return GenerateRequest(
             model=self.model,
             task="generate",

@@ -90,6 +90,7 @@ def add_responses(api: Api, front: Front) -> None:
             return _stream(job, asked, pieces)
         if not body.background:
             (job,) = results_of(front, [submission], gone)
+            front.responses.ended(id_of_response(job.id))
         return Answer(body=response_object(job, asked))
 
     @api.operation(
@@ -184,9 +185,12 @@ def add_responses(api: Api, front: Front) -> None:
 def _find(front: Front, response_id: str) -> tuple[Job, Mapping[str, Any]]:
     asked = front.responses.get(response_id)
     try:
-        return front.store.get(job_id_of(response_id)), asked
+        job = front.store.get(job_id_of(response_id))
     except UnknownJobError:
         raise UnknownResponseError(f"no response has the id {response_id!r}") from None
+    if job.finished:
+        front.responses.ended(response_id)
+    return job, asked
 
 
 def _conversation(front: Front, previous: str | None) -> list[Mapping[str, str]]:

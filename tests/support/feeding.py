@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -15,17 +16,22 @@ from contract.queues import HintPublisher
 from contract.reaper import Reaper
 from contract.settings import Settings
 from contract.store import Connection, ReapStore
-from producer.feeder.app import make_feeder
+from producer.feeder.app import make_parts
+from producer.feeder.feeder import Feeder
 from tests.support.waiting import eventually
 
 CHAT = "/v1/chat/completions"
 
 
 @contextmanager
-def feeding(settings: Settings) -> Iterator[None]:
-    """A feeder at work, and a reaper as every front has one, for the length of a block."""
+def feeding(settings: Settings, **parts: Any) -> Iterator[None]:
+    """A feeder at work, and a reaper as every front has one, for the length of a block.
+
+    ``parts`` are other ones than the usual.
+    """
     stopping = threading.Event()
-    thread = threading.Thread(target=make_feeder(settings).run, args=(stopping,))
+    feeder = Feeder(replace(make_parts(settings), **parts))
+    thread = threading.Thread(target=feeder.run, args=(stopping,))
     reaper = Reaper(ReapStore(Connection(settings.redis_url), settings), HintPublisher(settings))
     reaper.start()
     thread.start()

@@ -6,7 +6,15 @@ from typing import Any
 
 import pytest
 
-from producer.feeder.results import ERRORS, OUTPUT, SEGMENT_LINES, SEGMENT_S, Results
+from contract.errors import StorageUnavailableError
+from producer.feeder.results import (
+    ERRORS,
+    OUTPUT,
+    SEGMENT_BYTES,
+    SEGMENT_LINES,
+    SEGMENT_S,
+    Results,
+)
 from producer.storage import FileStorage
 
 TARGETS = {OUTPUT: "files/out", ERRORS: "files/err"}
@@ -115,3 +123,25 @@ def test_segments_are_deleted_when_they_are_joined(storage: FileStorage) -> None
     results.clear()
 
     assert storage.below("batches/batch_1") == []
+
+
+def test_a_segment_is_due_when_it_is_large(storage: FileStorage) -> None:
+    results = Results(storage, "batch_1", 1, Clock())
+    large = {**result("a"), "more": "x" * SEGMENT_BYTES}
+    results.add(large)
+    assert is_due(results)
+    results.write()
+    assert not is_due(results)
+    assert set(results.known()) - {None} == {"a"}
+
+
+def test_a_segment_that_another_attempt_has_joined_is_no_crash(storage: FileStorage) -> None:
+    results = Results(storage, "batch_1", 1)
+    for name in ("a", "b"):
+        results.add(result(name))
+        results.write()
+    known = results.known()
+    next(known)
+    results.clear()
+    with pytest.raises(StorageUnavailableError):
+        list(known)

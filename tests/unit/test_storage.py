@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import fsspec
 import pytest
+from fsspec.asyn import AsyncFileSystem
 
-from contract.errors import MissingDependencyError, StorageUnavailableError
+from contract.errors import MissingDependencyError, SettingsError, StorageUnavailableError
 from producer.storage import FileStorage
 
 
@@ -78,3 +80,40 @@ def test_a_folder_that_cannot_be_made_is_storage_that_is_not_available(tmp_path:
 def test_an_address_that_nothing_knows_is_refused(url: str) -> None:
     with pytest.raises(MissingDependencyError, match="MILLRACE_FILES_URL"):
         FileStorage(url)
+
+
+def test_two_who_write_the_same_name_are_not_in_each_others_way(tmp_path: Path) -> None:
+    storage = FileStorage(str(tmp_path / "files"))
+
+    def give_up() -> None:
+        with storage.write("files/a") as late, storage.write("files/a") as other:
+            other.write(b"other")
+            late.write(b"late")
+            raise RuntimeError
+
+    with storage.write("files/a") as stream:
+        with pytest.raises(RuntimeError):
+            give_up()
+        stream.write(b"mine")
+
+    assert list(storage.lines("files/a")) == [b"mine"]
+
+
+def test_what_was_never_finished_goes_when_it_is_old(tmp_path: Path) -> None:
+    storage = FileStorage(str(tmp_path))
+    write(storage, "files/a", b"x")
+    (tmp_path / "files" / "b.1.part").write_text("half")
+    storage.drop_unfinished("files", 3600)
+    assert (tmp_path / "files" / "b.1.part").exists()
+    storage.drop_unfinished("files", -1)
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["a"]
+    storage.drop_unfinished("never", -1)
+
+
+def test_an_address_that_wants_an_event_loop_is_refused() -> None:
+    class Looping(AsyncFileSystem):  # type: ignore[misc]
+        protocol = "looping"
+
+    fsspec.register_implementation("looping", Looping)
+    with pytest.raises(SettingsError, match="mount it"):
+        FileStorage("looping://x")

@@ -115,10 +115,12 @@ class Admission(Generic[ItemT]):
 
     def remove_waiting(self, unwanted: Callable[[ItemT], bool]) -> list[ItemT]:
         """Take those out of the line that are ``unwanted``."""
-        gone = [each.item for each in self._waiting if unwanted(each.item)]
-        if gone:
-            self._waiting = [each for each in self._waiting if not unwanted(each.item)]
-        return gone
+        gone: list[_Place[ItemT]] = []
+        stay: list[_Place[ItemT]] = []
+        for each in self._waiting:  # each is asked once: the answer may change meanwhile
+            (gone if unwanted(each.item) else stay).append(each)
+        self._waiting = stay
+        return [each.item for each in gone]
 
     def _needed(self, place: _Place[ItemT], ahead: int = 0) -> int:
         """Blocks for an item: the next token is written, too, before it is known."""

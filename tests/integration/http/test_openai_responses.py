@@ -192,6 +192,21 @@ def test_a_conversation_goes_on_from_a_previous_response(
     assert [each["id"] for each in rest["data"]] == [items["data"][0]["id"]]
 
 
+def test_an_answer_without_a_word_is_left_out_of_the_conversation(
+    http: httpx.Client, front: LocalFront, worker: HandWorker
+) -> None:
+    first = begun(http)
+    worker.finish(claimed(front, worker), {"text": "\n", "finish_reason": "length"})
+    begun(http, input="go on", previous_response_id=first)
+    assert [each["content"] for each in worker.claim().input["messages"]] == ["hello", "go on"]
+
+
+def test_a_conversation_has_an_end(client: FlaskClient) -> None:
+    many = [{"role": "user", "content": "x"}] * 1024
+    answer = client.post(PATH, json={**ASKED, "input": many, "instructions": "one more"})
+    assert (answer.status_code, answer.get_json()["error"]["param"]) == (400, "input")
+
+
 def test_a_conversation_cannot_go_on_from_nothing(client: FlaskClient) -> None:
     missing = client.post(PATH, json={**ASKED, "previous_response_id": "resp_none"})
     assert (missing.status_code, missing.get_json()["error"]["code"]) == (404, "unknown_response")
