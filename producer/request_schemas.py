@@ -1,11 +1,9 @@
 """What the front accepts: one strict pydantic model per body, query string and set of headers."""
 
-import json
 import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -15,13 +13,11 @@ from pydantic import (
 )
 
 from contract.job import JobState
+from producer.json_schemas import JsonSchema
 
 MAX_WAIT_S = 60
 WEEK_S = 7 * 24 * 3600
 MAX_TEXTS = 256
-MAX_SCHEMA_CHARACTERS = 65_536
-#: What is nested deeper is no use to anybody, and not every part that it passes could take it.
-MOST_NESTING = 100
 #: JavaScript and most JSON readers keep integers up to this exact; engines take 31 bits.
 MAX_SEED = 2**31 - 1
 
@@ -80,28 +76,6 @@ class Message(Body):
 
 
 StopText = Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)]
-
-
-def nesting(value: Any) -> int:
-    """How deep lists and objects lie in one another; 0 for anything else."""
-    deepest, level = 0, [value]
-    while inner := [each for each in level if isinstance(each, list | dict)]:
-        deepest += 1
-        level = [
-            part for each in inner for part in (each.values() if isinstance(each, dict) else each)
-        ]
-    return deepest
-
-
-def _short(schema: dict[str, Any]) -> dict[str, Any]:
-    if nesting(schema) > MOST_NESTING:
-        raise ValueError(f"must not be nested more than {MOST_NESTING} deep")
-    if len(json.dumps(schema)) > MAX_SCHEMA_CHARACTERS:
-        raise ValueError(f"must have at most {MAX_SCHEMA_CHARACTERS} characters")
-    return schema
-
-
-JsonSchema = Annotated[dict[str, Any], AfterValidator(_short)]
 
 
 class GenerateParameters(Body):

@@ -9,9 +9,10 @@ from pydantic import Field
 from contract.batch import LineError
 from contract.errors import InvalidRequestError, UnknownModelError
 from producer.catalog import Catalog
+from producer.json_schemas import MOST_NESTING, nesting
 from producer.openai.endpoints import Endpoint
 from producer.parsing import parse_body, parse_json
-from producer.request_schemas import MOST_NESTING, Body, ModelName, nesting
+from producer.request_schemas import Body, ModelName
 
 MOST_LINES = 50_000
 #: Wrong lines that one answer names.

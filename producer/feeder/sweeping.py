@@ -25,9 +25,7 @@ class Sweeper:
         self._due_s = self._parts.clock_s() + EVERY_S
         expired = self._parts.files.expired()
         for file_id in expired:
-            self._parts.storage.delete(
-                f"files/{file_id}"
-            )  # before its record, which finds it again
+            self._parts.storage.delete(f"files/{file_id}")  # then its record, which led here
             self._parts.files.drop(file_id)
         self._parts.storage.drop_unfinished("files", _DAY_S)
         for folder in self._parts.storage.below("batches"):
@@ -41,4 +39,4 @@ class Sweeper:
         try:
             return self._parts.batches.get(batch_id).ended
         except UnknownBatchError:
-            return True
+            return False  # a Redis that lost its data may get it back

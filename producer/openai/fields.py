@@ -13,7 +13,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, core_schema
 
-from producer import request_schemas
+from producer import json_schemas
 from producer.request_schemas import MAX_SEED, WHOLE, Body, StopText, kind_of_input
 
 MOST_TOKENS = 131_072
@@ -54,7 +54,7 @@ class JsonSchema(Body):
 
     name: Annotated[str, Field(max_length=64)] | None = None
     description: str | None = None
-    schema_: Annotated[request_schemas.JsonSchema, Field(alias="schema")]
+    schema_: Annotated[json_schemas.JsonSchema, Field(alias="schema")]
     strict: Ignored = None
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, Tag, model_validator
 
 from contract.errors import FieldError, InvalidRequestError
+from producer.json_schemas import JsonSchema
 from producer.openai.fields import (
     BY_KIND,
     MOST_TOKENS,
@@ -18,7 +19,6 @@ from producer.request_schemas import (
     Body,
     GenerateParameters,
     GenerateRequest,
-    JsonSchema,
     Message,
     MetadataKey,
     MetadataValue,
