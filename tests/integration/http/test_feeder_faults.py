@@ -10,7 +10,16 @@ from flask.testing import FlaskClient
 from contract.store import BatchStore
 from producer.admission import Admission
 from producer.feeder.app import make_parts
-from tests.support.feeding import chat_line, chat_lines, ended, feeding, jsonl, lines_of, start
+from tests.support.feeding import (
+    chat_line,
+    chat_lines,
+    ended,
+    feeding,
+    jsonl,
+    lines_of,
+    read,
+    start,
+)
 from tests.support.fronts import LocalFront
 from tests.support.hand_worker import HandWorker
 from tests.support.waiting import eventually
@@ -83,7 +92,7 @@ def test_a_file_that_goes_away_on_the_way_leaves_what_was_finished(
     with feeding(front.settings):
         eventually(lambda: waiting(front) >= 4)
         worker.finish(worker.claim())
-        eventually(lambda: waiting(front) >= 4)
+        eventually(lambda: read(client, batch["id"])["request_counts"]["completed"] == 1)
     client.delete(f"/v1/files/{batch['input_file_id']}")
     with feeding(front.settings):
         failed = ended(client, batch["id"], "failed")
