@@ -192,6 +192,7 @@ class Stack:
         if screen.as_json:
             return
         screen.line(f"  API     {url}/api/v1/jobs   (described by {url}/openapi.json)")
+        screen.line(f"  OpenAI  {url}/v1   (base_url of its clients)")
         if self._plan.flower:
             screen.line(f"  Flower  http://{services.FLOWER_HOST}:{self._settings.flower_port}")
         screen.line(f"  logs    {self._folder.logs}")
