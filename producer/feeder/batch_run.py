@@ -104,9 +104,7 @@ class BatchRun:
     def _live(self) -> Iterator[bool]:
         failures = self.leased.failures
         if failures >= 2 * MOST_FAILURES:
-            self._fail(
-                _FEEDER_FAILED
-            )  # to make files of its results has failed again and again too
+            self._fail(_FEEDER_FAILED)  # nor can files be made of its results
         elif failures >= MOST_FAILURES:
             yield from self._finish(_FEEDER_FAILED)
         elif self._state is BatchState.VALIDATING:
