@@ -96,6 +96,8 @@ OPEN_BATCHES = Key(
 
 RESPONSE = Key("response", "mr:response:{}", "string of JSON", "fronts", "fronts", "RESULT_TTL_S")
 
+TAKEN = Key("taken", "mr:taken:{}", "string of JSON", "fronts", "fronts", "1 hour")
+
 WAKE = Key("wake", "mr:wake", "channel", "transitions, PUBLISH", "producers", "none")
 CONTROL = Key("control", "mr:control:{}", "channel", "CANCEL, REAP", "one worker", "none")
 BARRIER = Key("barrier", "mr:barrier", "channel", "submits that wait for replicas", "none", "none")

@@ -9,7 +9,7 @@ from flask import Flask, Response
 
 from contract.queues import HintPublisher
 from contract.settings import Settings
-from contract.store import BatchStore, FileStore, JobStore, ResponseStore
+from contract.store import BatchStore, FileStore, JobStore, ResponseStore, TakenText
 from model_store.store import ModelStore
 from producer.admission import Admission
 from producer.api import Api
@@ -32,6 +32,8 @@ from producer.routes_events import add_events
 from producer.routes_jobs import add_actions, add_jobs
 from producer.routes_submit import add_submit
 from producer.routes_system import add_documents, add_health, add_lists, add_page
+from producer.runpod.problems import RUNPOD
+from producer.runpod.verbs import add_verbs
 from producer.storage import FileStorage
 from producer.wakeups import EventHub
 
@@ -53,7 +55,8 @@ def create_app(
     app = Flask("producer", static_folder=None)
     # Twice the same slash, or one too many at the end, is another path: 404 and no redirect.
     app.url_map.merge_slashes = False
-    install_error_handlers(app, max_backlog=settings.max_backlog, dialects={"/v1/": OPENAI})
+    dialects = {"/v1/": OPENAI, "/v2/": RUNPOD}
+    install_error_handlers(app, max_backlog=settings.max_backlog, dialects=dialects)
     app.after_request(_add_common_headers)
 
     catalog = Catalog(models)
@@ -68,6 +71,7 @@ def create_app(
         batches=BatchStore(store.connection, lease_s=settings.lease_s),
         storage=FileStorage(settings.files_url, sync=sync),
         responses=ResponseStore(store.connection, ttl_s=settings.result_ttl_s),
+        taken=TakenText(store),
     )
     api = Api(app, max_body_bytes=settings.max_body_bytes)
     document: dict[str, Any] = {}
@@ -90,6 +94,7 @@ def create_app(
     add_responses(api, front)
     add_files(api, front)
     add_batches(api, front)
+    add_verbs(api, front)
     add_health(api, front)
     add_page(api, front, version=_version())
     add_documents(api, document=document)

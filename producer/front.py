@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from contract.job import Job
 from contract.queues import HintPublisher
 from contract.settings import Settings
-from contract.store import BatchStore, FileStore, JobStore, ResponseStore
+from contract.store import BatchStore, FileStore, JobStore, ResponseStore, TakenText
 from producer.admission import Admission
 from producer.catalog import Catalog
 from producer.storage import FileStorage
@@ -26,6 +26,7 @@ class Front:
     batches: BatchStore
     storage: FileStorage
     responses: ResponseStore
+    taken: TakenText
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job; one that waited for the same answer may have to run now.

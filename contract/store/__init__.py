@@ -10,6 +10,7 @@ from contract.store.jobs import EVENTS_AT_ONCE, JobStore
 from contract.store.reaping import Reaped, ReapStore
 from contract.store.responses import ResponseStore
 from contract.store.submits import SUBMITS_AT_ONCE
+from contract.store.taken import TakenText
 
 __all__ = [
     "ENDED",
@@ -27,6 +28,7 @@ __all__ = [
     "ReapStore",
     "Reaped",
     "ResponseStore",
+    "TakenText",
     "TokenEvent",
     "WakeUps",
 ]

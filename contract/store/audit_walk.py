@@ -32,7 +32,10 @@ SETS: Mapping[keys.Key, tuple[frozenset[JobState], str]] = {
 }
 
 #: Families whose keys end by themselves.
-_ENDLESS = ("none", keys.UNTIL_REAPED, keys.EVENTS.ttl, keys.INPUT.ttl, keys.JOB.ttl)
+_ENDLESS = (
+    "none", keys.UNTIL_REAPED, keys.EVENTS.ttl, keys.INPUT.ttl, keys.JOB.ttl, keys.FILE.ttl,
+    keys.BATCH.ttl,
+)  # fmt: skip
 MORTAL = frozenset(family for family in keys.ALL if family.ttl not in _ENDLESS)
 
 #: Families whose keys say, by being there, that something else is.

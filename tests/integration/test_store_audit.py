@@ -9,8 +9,17 @@ from dataclasses import replace
 import pytest
 
 from contract import keys
+from contract.batch import NewBatch
 from contract.settings import Settings
-from contract.store import Connection, ReapStore
+from contract.store import (
+    BatchStore,
+    Connection,
+    FileStore,
+    JobStore,
+    ReapStore,
+    ResponseStore,
+    TakenText,
+)
 from contract.store.audit import audit
 from contract.store.audit_report import KINDS, Audit
 from contract.store.audit_walk import MORTAL, SETS, TELLING
@@ -139,6 +148,22 @@ def whole(connection: Connection, settings: Settings) -> Scene:
     made = scene(connection, settings)
     assert look(connection, settings).findings == ()
     return made
+
+
+def test_files_batches_and_responses_are_in_order(
+    connection: Connection, settings: Settings
+) -> None:
+    FileStore(connection).put("file-a", name="a", purpose="batch", size=1, ttl_s=3600)
+    new = NewBatch(
+        id="batch_a", endpoint="/v1/embeddings", input_file="file-a", window="24h",
+        window_s=86_400, body_sha256="",
+    )  # fmt: skip
+    BatchStore(connection, lease_s=10).create(new)
+    responses = ResponseStore(connection, ttl_s=60)
+    responses.put("resp_a", {})
+    responses.ended("resp_a")
+    TakenText(JobStore(connection, settings)).take("job_a")
+    assert look(connection, settings).findings == ()
 
 
 def test_every_kind_of_finding_has_damage_that_it_names() -> None:
