@@ -6,6 +6,7 @@ from pydantic import Field
 
 from contract.batch import Batch, BatchState
 from producer.openai.endpoints import ENDPOINTS
+from producer.openai.response_answers import InputDetails, OutputDetails
 from producer.request_schemas import WHOLE, WINDOW, Body, MetadataKey, MetadataValue, Number, Query
 from producer.response_schemas import Sent
 
@@ -70,18 +71,6 @@ class RequestCounts(Sent):
     total: int
     completed: int
     failed: int
-
-
-class InputDetails(Sent):
-    """Of the tokens that were read."""
-
-    cached_tokens: int
-
-
-class OutputDetails(Sent):
-    """Of the tokens that were written."""
-
-    reasoning_tokens: Literal[0] = 0
 
 
 class BatchUsage(Sent):

@@ -85,7 +85,7 @@ class TextOptions(Body):
     verbosity: Annotated[Any, Only("medium")] = None
 
 
-class StreamOptions(Body):
+class ResponseStreamOptions(Body):
     """Of no effect here."""
 
     include_obfuscation: Ignored = None
@@ -110,7 +110,7 @@ class ResponseRequest(Body):
     background: bool | None = None
     store: bool | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     user: Ignored = None
     service_tier: Ignored = None
     safety_identifier: Ignored = None

@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from contract.errors import MillraceError
+from contract.errors import InvalidRequestError, MillraceError
 from producer.dialect import Dialect, Refusal
 from producer.problems import status_of
 from producer.response_schemas import Sent
@@ -20,8 +20,8 @@ def _tell(refusal: Refusal) -> RunPodError:
 
 
 def _status(error: type[MillraceError]) -> int:
-    status = status_of(error)
-    return HTTPStatus.BAD_REQUEST if status == HTTPStatus.UNPROCESSABLE_ENTITY else status
+    # What is wrong with a request is 400; there is no 422 for it here.
+    return HTTPStatus.BAD_REQUEST if issubclass(error, InvalidRequestError) else status_of(error)
 
 
 RUNPOD = Dialect(media_type="application/json", body=RunPodError, status=_status, tell=_tell)

@@ -163,7 +163,7 @@ class WorkerCounts(Sent):
     throttled: Literal[0] = 0
 
 
-class Health(Sent):
+class EndpointHealth(Sent):
     """How a model is served."""
 
     jobs: JobCounts

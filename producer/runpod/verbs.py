@@ -15,7 +15,7 @@ from producer.request_schemas import MAX_WAIT_S, SubmitHeaders
 from producer.runpod.problems import RUNPOD
 from producer.runpod.schemas import (
     STATUS,
-    Health,
+    EndpointHealth,
     JobCounts,
     Run,
     RunRequest,
@@ -136,10 +136,10 @@ def add_verbs(api: Api, front: Front) -> None:
         f"{PATH}/health",
         tag="runpod",
         dialect=RUNPOD,
-        replies=(Reply(status=200, meaning="How the model is served.", body=Health),),
+        replies=(Reply(status=200, meaning="How the model is served.", body=EndpointHealth),),
         errors=(errors.UnknownModelError, errors.StoreUnavailableError),
     )
-    def read_health(model: str) -> Answer:
+    def read_endpoint_health(model: str) -> Answer:
         """Read how a model is served."""
         name = front.catalog.resolve(model).name
         queues = [each for each in front.store.queues() if each.model == name]
@@ -151,7 +151,7 @@ def add_verbs(api: Api, front: Front) -> None:
         ]
         busy = _count(each.running for each in serving)
         return Answer(
-            body=Health(
+            body=EndpointHealth(
                 jobs=JobCounts(
                     completed=counted.get(f"jobs_{JobState.COMPLETED}", 0),
                     failed=counted.get(f"jobs_{JobState.FAILED}", 0),

@@ -62,13 +62,13 @@ def test_every_operation_is_described_and_named_once(document: dict[str, Any]) -
 
 def test_every_error_is_told_in_the_words_of_its_api(document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
-        is_openai = path.startswith("/v1/")
+        is_foreign = path.startswith(("/v1/", "/v2/"))
         failures = {s: r for s, r in operation["responses"].items() if int(s) >= 400}
-        assert {"400" if is_openai else "422", "500"} <= set(failures), (path, method)
+        assert {"400" if is_foreign else "422", "500"} <= set(failures), (path, method)
         for status, response in failures.items():
             if path == "/readyz" and status == "503":
                 continue  # it says what is missing in a body of its own
-            words = "application/json" if is_openai else PROBLEM_JSON
+            words = "application/json" if is_foreign else PROBLEM_JSON
             assert set(response["content"]) == {words}, (path, method, status)
 
 
