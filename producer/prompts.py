@@ -36,11 +36,6 @@ def stored_input(request: GenerateRequest | EmbedRequest, manifest: Manifest) ->
     if kind == "<tokens>":
         return {"tokens": request.input}
     if not isinstance(request.input, str):
-        if not request.template:
-            raise InvalidRequestError(
-                "messages need the chat template",
-                [FieldError(pointer="/template", detail="must be true for messages")],
-            )
         if not manifest.has_chat_template:
             raise InvalidRequestError(
                 "this model has no chat template, so it takes no messages; send a string",

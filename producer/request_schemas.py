@@ -100,7 +100,9 @@ class EmbedParameters(Body):
 
 
 #: What :func:`kind_of_input` says; they are no parts of a pointer.
-INPUT_KINDS = frozenset({"<text>", "<list>", "<tokens>", "<token lists>"})
+INPUT_KINDS = frozenset(
+    {"<text>", "<list>", "<tokens>", "<token lists>", "<prompt>", "<messages>", "<texts>"}
+)
 
 
 def kind_of_input(value: Any) -> str:
@@ -172,7 +174,8 @@ class GenerateRequest(JobRequest):
     input: GenerateInput
     template: bool = Field(
         default=True,
-        description="False gives a string to the model as it is, without its chat template.",
+        description="False gives a string to the model as it is, without its chat template;"
+        " messages always need it.",
     )
     parameters: GenerateParameters = Field(default_factory=GenerateParameters)
 

@@ -1,8 +1,8 @@
 """What the verbs take and send."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from contract.job import Job, JobState
 from producer.openai.fields import Only, Stop
@@ -46,30 +46,74 @@ class SamplingParams(GenerateParameters):
         return GenerateParameters(**{**self.model_dump(), "stop": stop})
 
 
-class RunInput(Body):
-    """One of a prompt, messages, a text to embed or several."""
+class PromptInput(Body):
+    """A text to continue, as it is or as a message of the user."""
 
-    prompt: Text | None = None
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)] | None = None
-    text: Text | None = None
-    texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)] | None = None
-    apply_chat_template: bool = Field(default=False, description="For a prompt.")
+    prompt: Text
+    apply_chat_template: bool = False
     sampling_params: SamplingParams = Field(default_factory=SamplingParams)
 
-    @property
-    def given(self) -> Any:
-        """The one of them that there is."""
-        return next(each for each in self._all if each is not None)
+    def native(self, **about: Any) -> GenerateRequest:
+        """The native request."""
+        return GenerateRequest(
+            task="generate",
+            input=self.prompt,
+            template=self.apply_chat_template,
+            parameters=self.sampling_params.native,
+            **about,
+        )
 
-    @property
-    def _all(self) -> tuple[Any, ...]:
-        return self.prompt, self.messages, self.text, self.texts
 
-    @model_validator(mode="after")
-    def _one_of_them(self) -> Self:
-        if sum(each is not None for each in self._all) != 1:
-            raise ValueError("needs one of prompt, messages, text and texts")
-        return self
+class MessagesInput(Body):
+    """A chat to answer."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1024)]
+    sampling_params: SamplingParams = Field(default_factory=SamplingParams)
+
+    def native(self, **about: Any) -> GenerateRequest:
+        """The native request."""
+        return GenerateRequest(
+            task="generate",
+            input=self.messages,
+            parameters=self.sampling_params.native,
+            **about,
+        )
+
+
+class TextInput(Body):
+    """A text to embed."""
+
+    text: Text
+
+    def native(self, **about: Any) -> EmbedRequest:
+        """The native request."""
+        return EmbedRequest(task="embed", input=self.text, **about)
+
+
+class TextsInput(Body):
+    """Texts to embed."""
+
+    texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_TEXTS)]
+
+    def native(self, **about: Any) -> EmbedRequest:
+        """The native request."""
+        return EmbedRequest(task="embed", input=self.texts, **about)
+
+
+def _kind(value: Any) -> str:
+    names = value if isinstance(value, dict) else ()
+    return next(
+        (f"<{name}>" for name in ("messages", "text", "texts") if name in names), "<prompt>"
+    )
+
+
+RunInput = Annotated[
+    Annotated[PromptInput, Tag("<prompt>")]
+    | Annotated[MessagesInput, Tag("<messages>")]
+    | Annotated[TextInput, Tag("<text>")]
+    | Annotated[TextsInput, Tag("<texts>")],
+    Discriminator(_kind),
+]
 
 
 class Policy(Body):
@@ -99,16 +143,7 @@ class RunRequest(Body):
             "priority": _LOW_PRIORITY if policy.low_priority else 5,
             "deadline_s": min(times) / 1000 if times else None,
         }
-        asked = self.input
-        if asked.text is not None or asked.texts is not None:
-            return EmbedRequest(task="embed", input=asked.given, **about)
-        return GenerateRequest(
-            task="generate",
-            input=asked.given,
-            template=asked.messages is not None or asked.apply_chat_template,
-            parameters=asked.sampling_params.native,
-            **about,
-        )
+        return self.input.native(**about)
 
 
 class RunsyncQuery(Query):

@@ -133,8 +133,8 @@ def test_health_counts_jobs_and_workers(client: FlaskClient, worker: HandWorker)
     ("body", "word"),
     [
         ({}, "input"),
-        ({"input": {}}, "needs one of"),
-        ({"input": {"prompt": "a", "text": "b"}}, "needs one of"),
+        ({"input": {}}, "/input/prompt is missing"),
+        ({"input": {"prompt": "a", "text": "b"}}, "/input/prompt is not a field here"),
         ({**PROMPT, "webhook": "https://example.org"}, "webhook"),
         ({**PROMPT, "policy": {"ttl": 1}}, "ttl"),
     ],
