@@ -1,6 +1,7 @@
 """Fields that several OpenAI calls take, and what they mean to a job."""
 
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
     Discriminator,
@@ -14,7 +15,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from producer import json_schemas
-from producer.request_schemas import MAX_SEED, WHOLE, Body, StopText, kind_of_input
+from producer.request_schemas import MAX_SEED, WHOLE, Body, Message, StopText, kind_of_input
 
 MOST_TOKENS = 131_072
 #: Answers that one call may ask for; each is a job.
@@ -127,3 +128,17 @@ Stop = Annotated[
     | Annotated[list[StopText], Field(max_length=4), Tag("<list>")],
     BY_KIND,
 ]
+
+
+class HasText(Protocol):
+    """A part of a message's content."""
+
+    text: str
+
+
+def message_of(
+    role: Literal["system", "developer", "user", "assistant"], content: str | Sequence[HasText]
+) -> Message:
+    """A turn as the models' templates know it; ``developer`` is what ``system`` is called now."""
+    text = content if isinstance(content, str) else "\n".join(part.text for part in content)
+    return Message(role="system" if role == "developer" else role, content=text)

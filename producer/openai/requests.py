@@ -16,6 +16,7 @@ from producer.openai.fields import (
     Seed,
     Stop,
     StreamOptions,
+    message_of,
     sampling,
 )
 from producer.request_schemas import (
@@ -59,13 +60,36 @@ class ChatMessage(Body):
 
     def message(self) -> Message:
         """As the models' templates know it."""
-        role = "system" if self.role == "developer" else self.role
-        if isinstance(self.content, str):
-            return Message(role=role, content=self.content)
-        return Message(role=role, content="\n".join(part.text for part in self.content))
+        return message_of(self.role, self.content)
 
 
-class ChatRequest(Body):
+class SampledRequest(Body):
+    """What chats and completions have in common."""
+
+    n: Choices | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    seed: Seed | None = None
+    stop: Stop | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    def _sampling(self, number: int) -> dict[str, Any]:
+        return sampling(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            seed=self.seed,
+            stop=self.stop,
+            number=number,
+        )
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream ends with the numbers of tokens."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class ChatRequest(SampledRequest):
     """A chat to answer."""
 
     model: ModelName
@@ -74,12 +98,6 @@ class ChatRequest(Body):
     max_completion_tokens: Length | None = Field(
         default=None, description="As `max_tokens`, and goes before it."
     )
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     metadata: Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)] | None = None
     user: Ignored = None
     store: Ignored = None
@@ -87,7 +105,6 @@ class ChatRequest(Body):
     safety_identifier: Ignored = None
     prompt_cache_key: Ignored = None
     prompt_cache_retention: Ignored = None
-    n: Choices | None = None
     response_format: ResponseFormat | None = None
     logprobs: Annotated[Any, Only(False)] = None
     top_logprobs: Annotated[Any, Only(0)] = None
@@ -129,22 +146,8 @@ class ChatRequest(Body):
             )
         return found
 
-    def _sampling(self, number: int) -> dict[str, Any]:
-        return sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed,
-            stop=self.stop,
-            number=number,
-        )
 
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a stream ends with the numbers of tokens."""
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-
-class CompletionRequest(Body):
+class CompletionRequest(SampledRequest):
     """Texts to continue, without a chat template."""
 
     model: ModelName
@@ -158,13 +161,6 @@ class CompletionRequest(Body):
         BY_KIND,
     ]
     max_tokens: Length | None = Field(default=None, description="16 if null.")
-    n: Choices | None = None
-    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
-    seed: Seed | None = None
-    stop: Stop | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     user: Ignored = None
     best_of: Annotated[Any, Only(1)] = None
     echo: Annotated[Any, Only(False)] = None
@@ -195,20 +191,6 @@ class CompletionRequest(Body):
             for prompt in self.prompts
             for number in range(self.n or 1)
         ]
-
-    def _sampling(self, number: int) -> dict[str, Any]:
-        return sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            seed=self.seed,
-            stop=self.stop,
-            number=number,
-        )
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether a stream ends with the numbers of tokens."""
-        return bool(self.stream_options and self.stream_options.include_usage)
 
 
 class EmbeddingsRequest(Body):

@@ -13,6 +13,7 @@ from producer.openai.fields import (
     Ignored,
     Length,
     Only,
+    message_of,
     sampling,
 )
 from producer.request_schemas import (
@@ -56,10 +57,7 @@ class InputMessage(Body):
 
     def message(self) -> Message:
         """As the models' templates know it."""
-        role = "system" if self.role == "developer" else self.role
-        if isinstance(self.content, str):
-            return Message(role=role, content=self.content)
-        return Message(role=role, content="\n".join(part.text for part in self.content))
+        return message_of(self.role, self.content)
 
 
 class TextFormat(Body):

@@ -1,5 +1,6 @@
 """Fronts, clients and a worker that is moved by hand."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def client(front: LocalFront) -> FlaskClient:
 def worker(settings: Settings, tiny: ModelVersion) -> Iterator[HandWorker]:
     with HandWorker(settings, tiny) as worker:
         yield worker
+
+
+@pytest.fixture
+def serving(worker: HandWorker) -> Iterator[None]:
+    """A worker that answers whatever comes."""
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.serve, args=(stop,))
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,7 @@
 """What a feeder does where something is wrong with one of its batches."""
 
-import threading
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from flask.testing import FlaskClient
 
 from contract.store import BatchStore
@@ -23,17 +20,6 @@ from tests.support.feeding import (
 from tests.support.fronts import LocalFront
 from tests.support.hand_worker import HandWorker
 from tests.support.waiting import eventually
-
-
-@pytest.fixture
-def serving(worker: HandWorker) -> Iterator[None]:
-    """A worker that answers whatever comes."""
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.serve, args=(stop,))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 class Buggy:

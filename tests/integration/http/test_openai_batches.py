@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pytest
 from flask.testing import FlaskClient
@@ -32,17 +32,6 @@ from tests.support.waiting import eventually
 @pytest.fixture
 def settings(front: LocalFront) -> Settings:
     return front.settings
-
-
-@pytest.fixture
-def serving(worker: HandWorker) -> Iterator[None]:
-    """A worker that answers whatever comes."""
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.serve, args=(stop,))
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 def test_every_line_of_a_batch_is_answered(
